@@ -1,0 +1,160 @@
+//! Blobs: inputs and outputs too large for a row, in any store that the `object_store` crate reaches. Names are content addresses
+//! (SHA-256), so no caller's text ever becomes a path, a second put of the same bytes is harmless, and damage is found on reading.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload, path::Path};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    error::{Classified, Transience},
+    id::Invalid,
+    limits,
+    store::Payload,
+};
+
+/// Where a blob lies and how large it is: `sha256:<64 hex digits>:<bytes>`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BlobRef {
+    digest: [u8; 32],
+    bytes: u64,
+}
+
+impl BlobRef {
+    /// Its size in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn hex(&self) -> String {
+        hex(&self.digest)
+    }
+
+    fn path(&self) -> Path {
+        let hex = self.hex();
+        // Two levels keep folders of the local file system small.
+        Path::from(format!("{}/{}", &hex[..2], hex))
+    }
+}
+
+impl fmt::Display for BlobRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}:{}", self.hex(), self.bytes)
+    }
+}
+
+impl std::str::FromStr for BlobRef {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let parse = || {
+            let (digits, bytes) = text.strip_prefix("sha256:")?.split_once(':')?;
+            if digits.len() != 64 || !digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+                return None;
+            }
+            let mut digest = [0; 32];
+            for (byte, pair) in digest.iter_mut().zip(digits.as_bytes().chunks(2)) {
+                *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+            }
+            Some(Self { digest, bytes: bytes.parse().ok()? })
+        };
+        parse().ok_or_else(|| Invalid { kind: "blob reference", problem: "must be sha256:<64 hex digits>:<bytes>".into() })
+    }
+}
+
+/// Lower-case hexadecimal digits of `bytes`.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+        text
+    })
+}
+
+/// Why a blob call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The blob store cannot be reached or is full.
+    #[error("the blob store is not available")]
+    Unavailable(#[source] object_store::Error),
+    /// There is no such blob.
+    #[error("blob {0} is missing")]
+    Missing(BlobRef),
+    /// The bytes are not the ones that were put.
+    #[error("blob {0} is damaged")]
+    Damaged(BlobRef),
+}
+
+impl Classified for Error {
+    fn transience(&self) -> Transience {
+        match self {
+            Self::Unavailable(_) => Transience::Transient,
+            Self::Missing(_) | Self::Damaged(_) => Transience::Permanent,
+        }
+    }
+}
+
+/// The blob store.
+#[derive(Debug, Clone)]
+pub struct Blobs(Arc<dyn ObjectStore>);
+
+impl Blobs {
+    /// Keeps blobs in `store`, at its root.
+    #[must_use]
+    pub fn new(store: Arc<dyn ObjectStore>) -> Self {
+        Self(store)
+    }
+
+    /// Stores `bytes`; durable when it returns. Putting the same bytes twice is harmless.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn put(&self, bytes: Bytes) -> Result<BlobRef, Error> {
+        let blob = BlobRef { digest: Sha256::digest(&bytes).into(), bytes: bytes.len() as u64 };
+        self.0.put(&blob.path(), PutPayload::from_bytes(bytes)).await.map_err(Error::Unavailable)?;
+        Ok(blob)
+    }
+
+    /// Reads a blob and checks it.
+    ///
+    /// # Errors
+    /// `Missing`, `Damaged`, `Unavailable`.
+    pub async fn get(&self, blob: &BlobRef) -> Result<Bytes, Error> {
+        let bytes = match self.0.get(&blob.path()).await {
+            Ok(found) => found.bytes().await.map_err(Error::Unavailable)?,
+            Err(object_store::Error::NotFound { .. }) => return Err(Error::Missing(blob.clone())),
+            Err(error) => return Err(Error::Unavailable(error)),
+        };
+        let intact = bytes.len() as u64 == blob.bytes && <[u8; 32]>::from(Sha256::digest(&bytes)) == blob.digest;
+        if intact { Ok(bytes) } else { Err(Error::Damaged(blob.clone())) }
+    }
+
+    /// JSON text as a payload: inline when small, a blob when not.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn store_text(&self, text: Arc<str>) -> Result<Payload, Error> {
+        if text.len() <= limits::INLINE_BYTES_MAX {
+            return Ok(Payload::Inline(text));
+        }
+        self.put(Bytes::copy_from_slice(text.as_bytes())).await.map(Payload::Blob)
+    }
+
+    /// A payload's JSON text.
+    ///
+    /// # Errors
+    /// As `get`; also `Damaged` when the blob is not UTF-8.
+    pub async fn load_text(&self, payload: &Payload) -> Result<Arc<str>, Error> {
+        match payload {
+            Payload::Inline(text) => Ok(text.clone()),
+            Payload::Blob(blob) => {
+                let bytes = self.get(blob).await?;
+                let text = std::str::from_utf8(&bytes).map_err(|_| Error::Damaged(blob.clone()))?;
+                Ok(text.into())
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What one attempt ends as. A worker decides it once and hands it to the recorder; it never changes afterwards.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{clock::Timestamp, limits, store::Payload};
+
+/// Why a job failed, in a word that callers may branch on. New words may be added; a word never changes its meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureCode {
+    /// The input does not fit the model, although it passed submission.
+    BadInput,
+    /// The model could not be loaded: missing, corrupt, or different from its manifest.
+    ModelUnavailable,
+    /// The runtime refused or broke during the run.
+    RuntimeError,
+    /// The run panicked; it cost this job, not the worker.
+    Panicked,
+    /// The run passed its `run_timeout_ms`.
+    RunTimeout,
+    /// The output is larger than a job may return.
+    OutputTooLarge,
+    /// The worker died or lost its lease while it ran this job.
+    WorkerLost,
+}
+
+impl FailureCode {
+    /// The word used in SQL, JSON and labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadInput => "bad_input",
+            Self::ModelUnavailable => "model_unavailable",
+            Self::RuntimeError => "runtime_error",
+            Self::Panicked => "panicked",
+            Self::RunTimeout => "run_timeout",
+            Self::OutputTooLarge => "output_too_large",
+            Self::WorkerLost => "worker_lost",
+        }
+    }
+
+    /// Whether another attempt may end differently.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        match self {
+            Self::BadInput | Self::OutputTooLarge => false,
+            Self::ModelUnavailable | Self::RuntimeError | Self::Panicked | Self::RunTimeout | Self::WorkerLost => true,
+        }
+    }
+}
+
+/// A failed attempt's error. The text is for the caller: it names tensors, shapes and models, never hosts or paths.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Failure {
+    /// The word to branch on.
+    pub code: FailureCode,
+    /// One sentence for a person.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure whose text is cut to `limits::FAILURE_TEXT_BYTES_MAX` at a character boundary.
+    #[must_use]
+    pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        if message.len() > limits::FAILURE_TEXT_BYTES_MAX {
+            let cut = message.floor_char_boundary(limits::FAILURE_TEXT_BYTES_MAX);
+            message.truncate(cut);
+        }
+        Self { code, message }
+    }
+}
+
+/// Why a running attempt went back to the queue without having failed. It does not count against the job's limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InterruptReason {
+    /// The worker is shutting down.
+    Drain,
+    /// The worker claimed it ahead and could not start it soon.
+    NotStarted,
+}
+
+impl InterruptReason {
+    /// The word used in events and labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::NotStarted => "not_started",
+        }
+    }
+}
+
+/// How an attempt ends, as its worker records it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Finish {
+    /// With a result.
+    Succeeded {
+        /// The model's answer.
+        output: Payload,
+    },
+    /// With an error.
+    Failed {
+        /// What went wrong.
+        failure: Failure,
+        /// When the next attempt is due; `None` when there is none (see `schedule::retry`).
+        retry_at: Option<Timestamp>,
+    },
+    /// The computation was stopped because the caller cancelled.
+    Stopped,
+    /// Handed back to the queue, due at once.
+    Interrupted {
+        /// Why.
+        reason: InterruptReason,
+    },
+}

@@ -1,0 +1,46 @@
+//! The named bound of every queue, buffer, name and body that is not configuration. A bound that an operator may turn lives
+//! in `config`; one that protects an invariant lives here. Nothing in Siding grows without one of the two.
+
+/// Longest model, version or lane name, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Longest `Idempotency-Key`, in bytes, after removing the quotes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Largest HTTP request body, in bytes. Reading stops there: a larger body is never held.
+pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Inputs and outputs up to this size, in bytes of JSON text, live in the job's row; larger ones in a blob.
+pub const INLINE_BYTES_MAX: usize = 64 * 1024;
+/// Largest output of one job, in bytes of JSON text. A larger one fails the job, permanently.
+pub const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Highest rank (number of dimensions) of a tensor, and so the deepest nesting of its `data`.
+pub const TENSOR_RANK_MAX: usize = 8;
+/// Most elements in one tensor: the product of its shape may not pass it.
+pub const TENSOR_ELEMENTS_MAX: usize = 16 * 1024 * 1024;
+/// Most tensors in one input.
+pub const TENSORS_MAX: usize = 64;
+/// Most rows that one store statement writes. Larger groups gain nothing (measured: 96 k rows/s at 100, 137 k at 1000).
+pub const GROUP_ROWS_MAX: usize = 256;
+/// Most submissions that wait for the store at once; one more is refused with 429.
+pub const SUBMISSIONS_WAITING_MAX: usize = 4096;
+/// Most committed jobs that wait for the fast path's publish; further ones are left to the relay.
+pub const PUBLISH_WINDOW_MAX: usize = 1024;
+/// Most records (progress, results) of one worker that wait for the store; a slot waits before it runs another job.
+pub const RECORDS_WAITING_MAX: usize = 1024;
+/// Most hints buffered for one listener of the event bus; a slower listener is told that it has missed some.
+pub const HINTS_BUFFERED_MAX: usize = 4096;
+/// Most events that one page of a job's stream reads from the store, and so the most that one caller buffers.
+pub const EVENTS_PAGE_MAX: usize = 256;
+/// Most jobs in one page of a list.
+pub const LIST_PAGE_MAX: usize = 500;
+/// Most event streams that one process holds open; one more is refused with 503.
+pub const STREAMS_OPEN_MAX: usize = 10_000;
+/// Longest wait that `Prefer: wait=n` may ask for, in seconds.
+pub const PREFER_WAIT_SECS_MAX: u64 = 60;
+/// Longest error text kept with a failed job, in bytes; longer ones are cut.
+pub const FAILURE_TEXT_BYTES_MAX: usize = 4096;
+/// Most attempts that a caller may allow a job to fail.
+pub const ATTEMPTS_MAX: u32 = 100;
+/// Longest delay between submission and a scheduled start, and longest start deadline or run timeout, in milliseconds (30 days).
+pub const HORIZON_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
+
+const _: () = assert!(INLINE_BYTES_MAX < BODY_BYTES_MAX, "a body may need a blob, an inline payload never does");
+const _: () = assert!(GROUP_ROWS_MAX <= RECORDS_WAITING_MAX, "a full group must fit into the queue that feeds it");

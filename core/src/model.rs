@@ -1,0 +1,5 @@
+//! Models as the whole system sees them: manifests and the repository of versions. It decides what a valid model folder is; it
+//! never loads or runs one (that is the worker's runtime).
+
+pub mod manifest;
+pub mod repository;

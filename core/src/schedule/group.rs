@@ -1,0 +1,60 @@
+//! How many jobs a worker claims at once. Claiming in groups is what makes tiny jobs cheap; claiming too many would hold work
+//! that another worker could start. So a group is limited by the time it is expected to keep the slots busy.
+
+/// Most milliseconds of expected work that one worker may have claimed and not started.
+const AHEAD_MS_MAX: f64 = 20.0;
+/// Most jobs in one claim; beyond it a larger statement gains nothing.
+const GROUP_MAX: usize = 128;
+
+/// What the policy knows of the worker.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SlotsView {
+    /// Slots that run nothing now.
+    pub idle: usize,
+    /// Jobs claimed and not started.
+    pub ready: usize,
+    /// How long those are expected to keep one slot busy, in milliseconds.
+    pub ready_ms: f64,
+}
+
+/// How many of the jobs in hand to claim now. `services_ms` are their expected durations in milliseconds, in the order in which
+/// they would run. One job a free slot is always allowed; beyond that, only as many as are expected to start within
+/// `AHEAD_MS_MAX` of work, so that a slot never waits for a claim between tiny jobs.
+#[must_use]
+pub fn claim_count(slots: SlotsView, services_ms: impl Iterator<Item = f64>) -> usize {
+    let free = slots.idle.saturating_sub(slots.ready);
+    let mut ahead_ms = slots.ready_ms;
+    let mut count = 0;
+    for service_ms in services_ms.take(GROUP_MAX) {
+        // The small constant is the floor of a job's own overhead; it keeps jobs of "0 ms" from being claimed without end.
+        ahead_ms += service_ms.max(0.05);
+        if count >= free && !(ahead_ms <= AHEAD_MS_MAX) {
+            break;
+        }
+        count += 1;
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_covers_the_free_slots_and_a_bounded_time_ahead() {
+        let view = |idle, ready, ready_ms| SlotsView { idle, ready, ready_ms };
+        let rows = [
+            ("one long job a free slot", view(2, 0, 0.0), vec![1000.0; 5], 2),
+            ("nothing free, long work: nothing", view(0, 0, 0.0), vec![1000.0; 5], 0),
+            ("a ready job already uses the free slot", view(1, 1, 1000.0), vec![1000.0; 5], 0),
+            ("tiny jobs go ahead by time", view(0, 0, 0.0), vec![1.0; 50], 20),
+            ("and no further than the time", view(0, 15, 15.0), vec![1.0; 50], 5),
+            ("jobs of no duration are bounded too", view(0, 0, 0.0), vec![0.0; 1000], 128),
+            ("a duration that is no number only takes a free slot", view(1, 0, 0.0), vec![f64::NAN; 3], 1),
+            ("nothing in hand", view(2, 0, 0.0), vec![], 0),
+        ];
+        for (why, slots, services, expected) in rows {
+            assert_eq!(claim_count(slots, services.into_iter()), expected, "{why}");
+        }
+    }
+}
