@@ -1,1 +1,5 @@
 //! The model repository.
+
+/// One valid version of a model.
+#[derive(Debug)]
+pub struct Model;

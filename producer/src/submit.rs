@@ -1,0 +1,112 @@
+//! Accepting one job: validate, estimate, route, commit, answer; publish behind. It decides whether a job is accepted; it never
+//! answers before the job is durable and never makes a caller wait for the broker.
+
+use std::{sync::Arc, time::Duration};
+
+use siding_core::{
+    id::{IdempotencyKey, JobId, ModelName, ModelVersion},
+    store::JobRecord,
+    tensor::InputProblem,
+};
+
+/// What a caller asks for, parsed but not yet checked against model and limits.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// The caller's id for the job (`PUT`); generated when `None`.
+    pub id: Option<JobId>,
+    /// The caller's key for repeats.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// What is to run.
+    pub model: ModelName,
+    /// Which version; the newest when `None`.
+    pub version: Option<ModelVersion>,
+    /// The model's input as JSON text.
+    pub input: Arc<str>,
+    /// The caller's hint: how long one run is expected to take, in milliseconds.
+    pub expected_ms: Option<u64>,
+    /// How long after now the job is due, in milliseconds.
+    pub delay_ms: Option<u64>,
+    /// How long after it is due the job may still be started, in milliseconds.
+    pub start_deadline_ms: Option<u64>,
+    /// How long one attempt may run, in milliseconds; the lane's when `None`.
+    pub run_timeout_ms: Option<u64>,
+    /// How many attempts may fail; the setting's when `None`.
+    pub attempts_max: Option<u32>,
+    /// W3C trace context of the request.
+    pub traceparent: Option<String>,
+}
+
+/// An accepted submission.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// The job as it stands.
+    pub job: JobRecord,
+    /// Whether this call created it; `false` for a repeat.
+    pub created: bool,
+}
+
+/// Why a submission, cancel or retry was refused. Nothing has happened.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// No such model; the known ones are listed.
+    #[error("there is no model {model}; known models: {known}")]
+    UnknownModel {
+        /// What was asked for.
+        model: ModelName,
+        /// The names that exist, comma-separated.
+        known: String,
+    },
+    /// The model has no such version.
+    #[error("model {model} has no version {version}; it has {known}")]
+    UnknownVersion {
+        /// The model.
+        model: ModelName,
+        /// What was asked for.
+        version: ModelVersion,
+        /// The versions that exist, comma-separated.
+        known: String,
+    },
+    /// The model is in the repository but cannot be served; the text says why.
+    #[error("model {model} cannot be served: {why}")]
+    BrokenModel {
+        /// The model.
+        model: ModelName,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The input does not fit the model, or a field is out of range. Pointers are JSON pointers into the request body.
+    #[error("the request does not fit")]
+    Invalid(Vec<InputProblem>),
+    /// A request with the same idempotency key is being handled right now.
+    #[error("a request with this Idempotency-Key is being handled")]
+    InFlight,
+    /// The idempotency key belongs to another request.
+    #[error("this Idempotency-Key was used for another request, job {0}")]
+    KeyReused(JobId),
+    /// The id belongs to another request's job.
+    #[error("job {0} exists and was asked for differently")]
+    IdTaken(JobId),
+    /// There is no such job.
+    #[error("there is no job {0}")]
+    UnknownJob(JobId),
+    /// Only a finished job can be run again.
+    #[error("job {0} is not finished")]
+    NotFinished(JobId),
+    /// Too many submissions wait for the store (429).
+    #[error("too many submissions are waiting")]
+    Busy {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// Too many accepted jobs wait for the broker, the store does not answer, or the service is stopping (503). The cause is for the log.
+    #[error("jobs cannot be accepted now: {why}")]
+    Unavailable {
+        /// For the caller.
+        why: &'static str,
+        /// When to come back.
+        retry_after: Duration,
+        /// For the log.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}

@@ -1,0 +1,83 @@
+//! The runtime seam: something that loads models and runs them, blocking, on a thread that the caller provides. It decides nothing
+//! about jobs: no retries, no leases, no recording. A stop must end a run soon; a panic in here costs one job, never the worker.
+
+pub mod control;
+
+use siding_core::model::repository::Model;
+
+pub use control::{Report as RunReport, RunControl};
+
+/// What a runtime is and what it can do, for the start-up report, `siding doctor` and `/v1/models`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeReport {
+    /// The runtime's name, for example `onnxruntime`.
+    pub name: String,
+    /// Its version as it reports it.
+    pub version: String,
+    /// Where its library was loaded from; empty when it has none.
+    pub library: String,
+    /// Execution providers that are really in use.
+    pub providers_active: Vec<String>,
+    /// Providers that were asked for and are not in use, each with the reason.
+    pub providers_refused: Vec<(String, String)>,
+}
+
+/// Why a model cannot be loaded. The text names the model's file and key; it is for the operator.
+#[derive(Debug, thiserror::Error)]
+#[error("model {model} version {version} cannot be loaded: {why}")]
+pub struct LoadError {
+    /// The model.
+    pub model: String,
+    /// Its version.
+    pub version: String,
+    /// What is wrong, and what would be right.
+    pub why: String,
+    /// What the runtime said.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Why a run gave no output.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// The input does not fit the model: permanent, the caller's to mend.
+    #[error("{0}")]
+    BadInput(String),
+    /// The runtime refused or broke.
+    #[error("{0}")]
+    Failed(String),
+    /// The output is larger than a job may return: permanent.
+    #[error("the output of {bytes} bytes is larger than the {max} that a job may return")]
+    OutputTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// `RunControl::stop` was called and the computation has ended because of it.
+    #[error("the run was stopped")]
+    Stopped,
+}
+
+/// Loads models. One per process; shared by all slots.
+pub trait ModelRuntime: Send + Sync {
+    /// What it is and what is active. Cheap.
+    fn report(&self) -> RuntimeReport;
+
+    /// Loads one version for one slot: checks the file against the manifest (sha256, tensor names, types, shapes) and makes it
+    /// ready to run. Blocks.
+    ///
+    /// # Errors
+    /// `LoadError` says what is wrong with the model or the runtime.
+    fn load(&self, model: &Model) -> Result<Box<dyn LoadedModel>, LoadError>;
+}
+
+/// One version, loaded for one slot: one run at a time.
+pub trait LoadedModel: Send {
+    /// Runs the model on the JSON text of a job's input and returns the JSON text of its output. Blocks; ends soon after
+    /// `control.stop()`. Usable again after any outcome but a panic.
+    ///
+    /// # Errors
+    /// `RunError`.
+    fn run(&mut self, input: &str, control: &RunControl) -> Result<String, RunError>;
+}
