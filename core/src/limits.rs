@@ -33,6 +33,10 @@ pub const EVENTS_PAGE_MAX: usize = 256;
 pub const LIST_PAGE_MAX: usize = 500;
 /// Most event streams that one process holds open; one more is refused with 503.
 pub const STREAMS_OPEN_MAX: usize = 10_000;
+/// What a page of a stream aims at, in bytes of event data: large events are read in pages of fewer.
+pub const EVENTS_PAGE_BYTES: usize = 256 * 1024;
+/// Most calls of one process that wait for a job's end; one more is answered with the job as it stands.
+pub const WAITS_OPEN_MAX: usize = 10_000;
 /// Longest wait that `Prefer: wait=n` may ask for, in seconds.
 pub const PREFER_WAIT_SECS_MAX: u64 = 60;
 /// Longest error text kept with a failed job, in bytes; longer ones are cut.

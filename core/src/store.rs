@@ -21,6 +21,7 @@ use crate::{
     error::{Classified, Transience},
     id::{EventSeq, JobId, WorkerId},
     job::Event,
+    limits,
 };
 
 /// Why a store call failed. Nothing of the call has happened, unless it is `Unknown`.
@@ -150,4 +151,21 @@ pub trait Attempts: Send + Sync {
 pub trait Feed: Send + Sync {
     /// The job's events after `after`, in order, at most `limit`. Empty when there are none or there is no such job.
     async fn events(&self, job: JobId, after: EventSeq, limit: usize) -> Result<Vec<Event>, Error>;
+
+    /// The terminal event of each job, in order; `None` for one that has none or does not exist. One statement where the
+    /// implementation can; this one pages through every job's events.
+    async fn ended(&self, jobs: &[JobId]) -> Result<Vec<Option<Event>>, Error> {
+        let mut ended = Vec::with_capacity(jobs.len());
+        for &job in jobs {
+            let mut after = EventSeq::default();
+            ended.push(loop {
+                let Some(last) = self.events(job, after, limits::EVENTS_PAGE_MAX).await?.pop() else { break None };
+                if last.kind.is_terminal() {
+                    break Some(last);
+                }
+                after = last.seq;
+            });
+        }
+        Ok(ended)
+    }
 }
