@@ -1,0 +1,75 @@
+# The two commands of the README are `make demo` and `make test`; `make help` lists the others. Nothing here needs root, a virtual
+# environment or a service. What is fetched goes to $(SIDING_CACHE), outside of the checkout.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo up test check fmt lint tidy bench doc clean need-cargo need-python
+
+export SIDING_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/siding
+TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+CARGO ?= cargo
+PYTHON ?= python3
+# For `make demo ARGS=--seconds=20` and the like.
+ARGS ?=
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+need-cargo:
+	@command -v $(CARGO) >/dev/null || { echo "siding: cargo is missing. Get it: https://rustup.rs (Rust 1.95 or newer)" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "siding: a C compiler is missing (SQLite is built from source). Get it: apt-get install --yes gcc libc6-dev" >&2; exit 1; }
+	@want=$$(sed -n 's/^rust-version = "1\.\([0-9]*\)".*/\1/p' Cargo.toml); \
+	have=$$($(CARGO) --version | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p'); \
+	if [ "$${have:-0}" -lt "$$want" ]; then \
+		echo "siding: cargo 1.$$have is too old, 1.$$want is needed. Get it: rustup toolchain install 1.$$want && rustup default 1.$$want" >&2; exit 1; \
+	fi
+
+need-python:
+	@command -v $(PYTHON) >/dev/null || { echo "siding: python3 is missing. Get it: apt-get install --yes python3 python3-pip" >&2; exit 1; }
+
+setup: need-python ## Fetch ONNX Runtime and the demo's model into the cache (idempotent)
+	@$(PYTHON) worker/models/fetch.py --cache "$(SIDING_CACHE)"
+
+demo: need-cargo setup ## Start Siding and drive it: many short jobs while a long one runs
+	$(CARGO) build --locked --package siding
+	@"$(TARGET)/debug/siding" demo --models "$(SIDING_CACHE)/models" $(ARGS)
+
+up: need-cargo setup ## Run Siding here: one process, data in .siding/
+	$(CARGO) build --locked --package siding
+	@"$(TARGET)/debug/siding" up --data .siding --models "$(SIDING_CACHE)/models" $(ARGS)
+
+test: need-cargo setup ## Every suite, the ignored tests and the documentation's examples
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		echo "$(CARGO) nextest run"; \
+		$(CARGO) nextest run --locked --workspace --run-ignored all && $(CARGO) test --locked --workspace --doc --quiet; \
+	else \
+		echo "$(CARGO) test (cargo-nextest is not installed; it would be faster)"; \
+		$(CARGO) test --locked --workspace --no-fail-fast -- --include-ignored; \
+	fi
+
+check: fmt-check lint tidy test ## All that must hold before a merge: format, lints, fences, tests
+
+.PHONY: fmt-check
+fmt-check: need-cargo
+	$(CARGO) fmt --all --check
+
+fmt: need-cargo ## Format the sources
+	$(CARGO) fmt --all
+
+lint: need-cargo ## Clippy, warnings are errors
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+tidy: need-cargo ## The fences and the rules of style that a machine can hold
+	$(CARGO) test --locked --quiet --package siding-tests --test tidy
+
+doc: need-cargo ## Build the crates' documentation
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+
+bench: need-cargo setup ## Measure dispatch and inference in release mode; prints JSON lines
+	$(CARGO) build --locked --release --package siding
+	"$(TARGET)/release/siding" bench dispatch
+	"$(TARGET)/release/siding" bench inference --model magika --models "$(SIDING_CACHE)/models"
+
+clean: ## Remove what was built here (the cache stays: $(SIDING_CACHE))
+	$(CARGO) clean
