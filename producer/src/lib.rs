@@ -1,4 +1,7 @@
 //! siding-producer: accepts jobs, estimates them, picks their lanes, publishes them, and rescues what was lost. It must never run
 //! a model or write a result; it meets the other services only in broker and store.
 
+pub mod dispatch;
+pub mod intake;
 pub mod submit;
+pub mod sweep;

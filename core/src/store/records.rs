@@ -327,6 +327,8 @@ pub struct Rescued {
     pub job: JobId,
     /// Its lane.
     pub lane: LaneName,
+    /// Its model.
+    pub model: ModelName,
     /// Its state after the move.
     pub state: State,
     /// The number of the event that tells it.

@@ -1,0 +1,256 @@
+//! The metrics, all of them, as OpenTelemetry instruments that Prometheus reads at `/metrics`. Names and label values come from here
+//! and are bounded: lanes and models are configuration, everything else is an enum. One `Metrics` per process part, passed by
+//! handle, so that two systems in one test do not count into each other.
+
+use std::time::Duration;
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Gauge, Histogram, Meter, MeterProvider, UpDownCounter},
+};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::{Registry, TextEncoder};
+
+use crate::{
+    id::{LaneName, ModelName},
+    job::State,
+};
+
+/// How an attempt ended, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// With a result.
+    Succeeded,
+    /// With an error, for good.
+    Failed,
+    /// With an error, to be tried again.
+    Retrying,
+    /// Handed back.
+    Interrupted,
+    /// Stopped after a cancel.
+    Stopped,
+    /// Its lease was over; the sweep found it.
+    Lost,
+    /// Its record was refused: another attempt holds the job.
+    Fenced,
+}
+
+impl AttemptEnd {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Retrying => "retrying",
+            Self::Interrupted => "interrupted",
+            Self::Stopped => "stopped",
+            Self::Lost => "lost",
+            Self::Fenced => "fenced",
+        }
+    }
+}
+
+/// What became of a publication, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishOutcome {
+    /// The broker has it.
+    Confirmed,
+    /// The broker does not want it.
+    Refused,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// Which loop published, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Right behind the submission.
+    FastPath,
+    /// The relay.
+    Relay,
+}
+
+/// Every instrument. Cheap to use from any thread.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Keeps the reader alive; dropped with the handle.
+    _provider: SdkMeterProvider,
+    submitted: Counter<u64>,
+    refused: Counter<u64>,
+    finished: Counter<u64>,
+    attempts: Counter<u64>,
+    published: Counter<u64>,
+    skipped: Counter<u64>,
+    wait: Histogram<f64>,
+    run: Histogram<f64>,
+    cancel: Histogram<f64>,
+    store_errors: Counter<u64>,
+    unpublished: Gauge<u64>,
+    slots_busy: Gauge<u64>,
+    slots: Gauge<u64>,
+    idle_while_queued: Counter<f64>,
+    streams: UpDownCounter<i64>,
+}
+
+/// Upper bounds of the wait and run histograms, in seconds: lanes reach from milliseconds to hours.
+const SECONDS: [f64; 15] = [0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0, 1800.0, 7200.0];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Fresh instruments with a registry of their own.
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .scope_info_enabled(false)
+            .without_target_info()
+            .build()
+            .expect("a fresh registry has no collector to conflict with");
+        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+        let meter = provider.meter("siding");
+        let count = |name: &'static str, about: &'static str| meter.u64_counter(name).with_description(about).build();
+        Self {
+            submitted: count("siding_jobs_submitted", "Jobs accepted, by lane."),
+            refused: count("siding_submissions_refused", "Submissions refused, by reason."),
+            finished: count("siding_jobs_finished", "Jobs that reached a terminal state, by lane, model and state."),
+            attempts: count("siding_job_attempts", "Attempts ended, by lane and how."),
+            published: count("siding_publications", "Messages published, by path and outcome."),
+            skipped: count("siding_deliveries_skipped", "Deliveries whose job was not ours to run, by reason."),
+            store_errors: count("siding_store_errors", "Store calls that failed, by call."),
+            wait: seconds(&meter, "siding_job_wait_seconds", "From due to started, by lane."),
+            run: seconds(&meter, "siding_job_run_seconds", "Computation of one attempt, by lane."),
+            cancel: seconds(&meter, "siding_cancel_to_stopped_seconds", "From the worker's hearing of a cancel to the end of the computation."),
+            unpublished: gauge(&meter, "siding_unpublished_jobs", "Due jobs that the broker has not taken yet."),
+            slots_busy: gauge(&meter, "siding_slots_busy", "Slots that run a job."),
+            slots: gauge(&meter, "siding_slots", "Slots of this worker."),
+            idle_while_queued: meter
+                .f64_counter("siding_idle_slot_seconds_while_queued")
+                .with_description("Slot time spent idle while a delivery that could start was in hand.")
+                .build(),
+            streams: meter.i64_up_down_counter("siding_streams_open").with_description("Event streams open now.").build(),
+            registry,
+            _provider: provider,
+        }
+    }
+
+    /// The current values in Prometheus' text form.
+    #[must_use]
+    pub fn render(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+
+    /// A job was accepted.
+    pub fn submitted(&self, lane: &LaneName) {
+        self.submitted.add(1, &[label("lane", lane.as_str())]);
+    }
+
+    /// A submission was refused; `reason` is a problem code.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.add(1, &[KeyValue::new("reason", reason)]);
+    }
+
+    /// A job reached a terminal state.
+    pub fn finished(&self, lane: &LaneName, model: &ModelName, state: State) {
+        self.finished.add(1, &[label("lane", lane.as_str()), label("model", model.as_str()), KeyValue::new("state", state.as_str())]);
+    }
+
+    /// An attempt ended.
+    pub fn attempt(&self, lane: &LaneName, end: AttemptEnd) {
+        self.attempts.add(1, &[label("lane", lane.as_str()), KeyValue::new("end", end.as_str())]);
+    }
+
+    /// Messages were published.
+    pub fn published(&self, source: Source, outcome: PublishOutcome, count: u64) {
+        let source = match source {
+            Source::FastPath => "fast_path",
+            Source::Relay => "relay",
+        };
+        let outcome = match outcome {
+            PublishOutcome::Confirmed => "confirmed",
+            PublishOutcome::Refused => "refused",
+            PublishOutcome::Unknown => "unknown",
+        };
+        self.published.add(count, &[KeyValue::new("source", source), KeyValue::new("outcome", outcome)]);
+    }
+
+    /// A delivery was settled without running its job.
+    pub fn skipped(&self, reason: &'static str) {
+        self.skipped.add(1, &[KeyValue::new("reason", reason)]);
+    }
+
+    /// A store call failed, after its retries.
+    pub fn store_error(&self, call: &'static str) {
+        self.store_errors.add(1, &[KeyValue::new("call", call)]);
+    }
+
+    /// A job waited this long before it started.
+    pub fn waited(&self, lane: &LaneName, waited: Duration) {
+        self.wait.record(waited.as_secs_f64(), &[label("lane", lane.as_str())]);
+    }
+
+    /// An attempt computed this long.
+    pub fn ran(&self, lane: &LaneName, run: Duration) {
+        self.run.record(run.as_secs_f64(), &[label("lane", lane.as_str())]);
+    }
+
+    /// A cancelled computation stopped this long after its worker heard of the cancel.
+    pub fn stopped_after(&self, after: Duration) {
+        self.cancel.record(after.as_secs_f64(), &[]);
+    }
+
+    /// So many due jobs wait for the broker.
+    pub fn unpublished(&self, jobs: usize) {
+        self.unpublished.record(jobs as u64, &[]);
+    }
+
+    /// So many of the worker's slots run a job.
+    pub fn slots(&self, busy: usize, all: usize) {
+        self.slots_busy.record(busy as u64, &[]);
+        self.slots.record(all as u64, &[]);
+    }
+
+    /// Slots were idle for this long, summed over slots, while work that they could start was in hand.
+    pub fn idle_while_queued(&self, idle: Duration) {
+        self.idle_while_queued.add(idle.as_secs_f64(), &[]);
+    }
+
+    /// A stream opened (`1`) or closed (`-1`).
+    pub fn streams_changed(&self, by: i64) {
+        self.streams.add(by, &[]);
+    }
+}
+
+fn label(key: &'static str, value: &str) -> KeyValue {
+    KeyValue::new(key, value.to_owned())
+}
+
+fn seconds(meter: &Meter, name: &'static str, about: &'static str) -> Histogram<f64> {
+    meter.f64_histogram(name).with_description(about).with_boundaries(SECONDS.to_vec()).build()
+}
+
+fn gauge(meter: &Meter, name: &'static str, about: &'static str) -> Gauge<u64> {
+    meter.u64_gauge(name).with_description(about).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_what_prometheus_reads() {
+        let metrics = Metrics::new();
+        let lane: LaneName = "instant".parse().expect("name");
+        metrics.submitted(&lane);
+        metrics.submitted(&lane);
+        metrics.waited(&lane, Duration::from_millis(3));
+        let text = metrics.render();
+        assert!(text.contains("siding_jobs_submitted_total{lane=\"instant\"} 2"), "{text}");
+        assert!(text.contains("siding_job_wait_seconds_count{lane=\"instant\"} 1"), "{text}");
+    }
+}

@@ -1,0 +1,28 @@
+//! Intake: what the HTTP layer needs of the submitter, as a seam, so that routes are tested without a store. It decides nothing.
+
+use async_trait::async_trait;
+use siding_core::{id::JobId, store::Cancelled};
+
+use crate::submit::{Accepted, Refusal, Submission};
+
+/// Accepts jobs and what callers ask of them.
+#[async_trait]
+pub trait Intake: Send + Sync {
+    /// Accepts a job; durable when it returns.
+    ///
+    /// # Errors
+    /// `Refusal`; nothing has happened.
+    async fn submit(&self, submission: Submission) -> Result<Accepted, Refusal>;
+
+    /// Asks for a job's end.
+    ///
+    /// # Errors
+    /// `Refusal::UnknownJob`, `Refusal::Unavailable`.
+    async fn cancel(&self, job: JobId) -> Result<Cancelled, Refusal>;
+
+    /// Runs a finished job again, as a new job that names it.
+    ///
+    /// # Errors
+    /// `Refusal::UnknownJob`, `Refusal::NotFinished` and those of `submit`.
+    async fn retry(&self, job: JobId) -> Result<Accepted, Refusal>;
+}
