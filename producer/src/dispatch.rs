@@ -105,7 +105,7 @@ impl Dispatcher {
                         self.mark().await;
                     }
                 }
-                () = tokio::time::sleep(MARK_LINGER), if !self.unmarked.is_empty() => self.mark().await,
+                () = tokio::time::sleep(MARK_LINGER), if !self.unmarked.is_empty() => { self.mark().await; }
                 () = &mut turn => {
                     hints.get_or_insert_with(|| self.parts.bus.listen());
                     turn = clock.sleep(self.relay().await);
@@ -177,9 +177,11 @@ impl Dispatcher {
             }
         }
         let confirmed = self.unmarked.len() - before;
-        for (outcome, count) in
-            [(PublishOutcome::Confirmed, confirmed as u64), (PublishOutcome::Refused, refused), (PublishOutcome::Unknown, unknown)]
-        {
+        for (outcome, count) in [
+            (PublishOutcome::Confirmed, confirmed as u64),
+            (PublishOutcome::Refused, refused),
+            (PublishOutcome::Unknown, unknown),
+        ] {
             if count > 0 {
                 self.parts.metrics.published(source, outcome, count);
             }
@@ -200,7 +202,11 @@ impl Dispatcher {
             Ok(()) => true,
             Err(error) => {
                 self.parts.metrics.store_error("mark_published");
-                tracing::error!(error = chain(&error), count = unmarked.len(), "cannot mark publications; their messages will be doubled");
+                tracing::error!(
+                    error = chain(&error),
+                    count = unmarked.len(),
+                    "cannot mark publications; their messages will be doubled"
+                );
                 false
             }
         }

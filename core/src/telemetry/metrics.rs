@@ -125,7 +125,11 @@ impl Metrics {
             store_errors: count("siding_store_errors", "Store calls that failed, by call."),
             wait: seconds(&meter, "siding_job_wait_seconds", "From due to started, by lane."),
             run: seconds(&meter, "siding_job_run_seconds", "Computation of one attempt, by lane."),
-            cancel: seconds(&meter, "siding_cancel_to_stopped_seconds", "From the worker's hearing of a cancel to the end of the computation."),
+            cancel: seconds(
+                &meter,
+                "siding_cancel_to_stopped_seconds",
+                "From the worker's hearing of a cancel to the end of the computation.",
+            ),
             unpublished: gauge(&meter, "siding_unpublished_jobs", "Due jobs that the broker has not taken yet."),
             slots_busy: gauge(&meter, "siding_slots_busy", "Slots that run a job."),
             slots: gauge(&meter, "siding_slots", "Slots of this worker."),
@@ -157,7 +161,8 @@ impl Metrics {
 
     /// A job reached a terminal state.
     pub fn finished(&self, lane: &LaneName, model: &ModelName, state: State) {
-        self.finished.add(1, &[label("lane", lane.as_str()), label("model", model.as_str()), KeyValue::new("state", state.as_str())]);
+        self.finished
+            .add(1, &[label("lane", lane.as_str()), label("model", model.as_str()), KeyValue::new("state", state.as_str())]);
     }
 
     /// An attempt ended.
