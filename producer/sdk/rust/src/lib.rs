@@ -1,1 +1,42 @@
-//! siding-client
+//! siding-client: the Rust SDK. It turns calls into Siding's HTTP interface and answers into types. It depends on no other crate of
+//! Siding and must never guess: a job's state comes from the server, and an unknown word or field is passed over, not refused.
+//!
+//! Submitting is safe to repeat: each call of [`Client::submit`] makes its own idempotency key, so a try whose answer was lost
+//! does not become a second job.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), siding_client::Error> {
+//! use siding_client::{Client, Submission};
+//!
+//! let client = Client::new("http://127.0.0.1:7433")?;
+//! let input = serde_json::json!({"x": {"shape": [1, 2], "data": [0.5, 0.25]}, "iters": {"shape": [], "data": [1000]}});
+//! let job = client.submit(&Submission::new("spin", &input)?).await?;
+//!
+//! let mut events = client.events(job.id, 0);
+//! while let Some(event) = events.next().await {
+//!     let event = event?;
+//!     println!("{} {}", event.seq, event.kind);
+//! }
+//! let output = client.result(job.id).await?;
+//! println!("{output}");
+//! # Ok(())
+//! # }
+//! ```
+
+mod catalog;
+mod client;
+mod error;
+mod events;
+#[cfg(test)]
+mod fake_server;
+mod job;
+mod list;
+mod send;
+mod sse;
+
+pub use catalog::{BrokenModel, Cost, Lane, Model, Models, Tensor};
+pub use client::Client;
+pub use error::{Error, InputProblem, Problem};
+pub use events::{Event, EventKind, Events, Progress, Started};
+pub use job::{Estimate, Failure, InvalidJobId, Job, JobId, State, Submission, Urls};
+pub use list::{JobFilter, JobPage};
