@@ -1,1 +1,13 @@
-//! api
+//! The wire: what `/v1` takes and gives, as types that the services, the SDK and the generated OpenAPI share. It decides field
+//! names, units and shapes, which are promises to strangers; it decides nothing about jobs, and inside Siding nobody computes
+//! with these types.
+
+pub mod job;
+pub mod json;
+pub mod lane;
+pub mod model;
+pub mod path;
+
+pub use job::{EventList, EventView, JobList, JobView, SubmitRequest, Urls};
+pub use lane::{LaneList, LaneView};
+pub use model::{CostView, ModelList, ModelView, TensorView, VersionView};

@@ -7,6 +7,15 @@ pub const NAME_BYTES_MAX: usize = 128;
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Largest HTTP request body, in bytes. Reading stops there: a larger body is never held.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Request bodies held at once by one process, in bytes, while they are read and until their jobs are stored; one more is refused
+/// with 429.
+pub const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Longest time that a request body may take to arrive, in seconds.
+pub const BODY_READ_SECS_MAX: u64 = 30;
+/// Deepest nesting of a request body. Models nest to `TENSOR_RANK_MAX` and a few levels around it.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Most keys in a request body, over all its objects.
+pub const JSON_KEYS_MAX: usize = 10_000;
 /// Inputs and outputs up to this size, in bytes of JSON text, live in the job's row; larger ones in a blob.
 pub const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// Largest output of one job, in bytes of JSON text. A larger one fails the job, permanently.
@@ -47,4 +56,6 @@ pub const ATTEMPTS_MAX: u32 = 100;
 pub const HORIZON_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
 
 const _: () = assert!(INLINE_BYTES_MAX < BODY_BYTES_MAX, "a body may need a blob, an inline payload never does");
+const _: () = assert!(BODY_BYTES_MAX <= BODIES_BYTES_MAX, "the largest body is accepted when nobody else sends one");
+const _: () = assert!(TENSOR_RANK_MAX < JSON_DEPTH_MAX, "the deepest tensor is no bomb");
 const _: () = assert!(GROUP_ROWS_MAX <= RECORDS_WAITING_MAX, "a full group must fit into the queue that feeds it");

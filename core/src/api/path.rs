@@ -1,0 +1,44 @@
+//! Identifiers in a request's path, parsed once at the edge. A text that is no identifier is refused before any handler runs.
+
+use std::str::FromStr;
+
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+};
+
+use crate::{
+    id::{Invalid, JobId, ModelName},
+    problem::{Code, Problem},
+};
+
+/// The job that the path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobPath(pub JobId);
+
+/// The model that the path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelPath(pub ModelName);
+
+impl<S: Send + Sync> FromRequestParts<S> for JobPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        segment(parts, state).await.map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ModelPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        segment(parts, state).await.map(Self)
+    }
+}
+
+async fn segment<T: FromStr<Err = Invalid>, S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<T, Problem> {
+    let Path(text) = Path::<String>::from_request_parts(parts, state)
+        .await
+        .map_err(|_| Problem::new(Code::InvalidRequest, "The path is not valid UTF-8 after percent-decoding."))?;
+    Ok(text.parse()?)
+}
