@@ -7,7 +7,9 @@ pub mod json;
 pub mod lane;
 pub mod model;
 pub mod path;
+pub mod reader;
 
 pub use job::{EventList, EventView, JobList, JobView, SubmitRequest, Urls};
 pub use lane::{LaneList, LaneView};
-pub use model::{CostView, ModelList, ModelView, TensorView, VersionView};
+pub use model::{BrokenView, CostView, DimensionView, ModelList, ModelView, TensorView};
+pub use reader::Reader;

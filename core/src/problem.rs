@@ -40,7 +40,7 @@ pub struct Problem {
     pub detail: String,
     /// What to branch on.
     pub code: Code,
-    /// Whether the very same request may succeed later.
+    /// Whether to repeat the very same request, after `Retry-After` where it is given.
     pub retryable: bool,
     /// The job that the answer is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -40,7 +40,7 @@ pub struct LaneView {
     pub running: u64,
     /// How long its oldest queued and due job has been due, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oldest_due_for_ms: Option<u64>,
+    pub oldest_due_ms: Option<u64>,
 }
 
 impl LaneView {
@@ -58,7 +58,7 @@ impl LaneView {
             queued: counted.map_or(0, |counts| counts.queued),
             scheduled: counted.map_or(0, |counts| counts.scheduled),
             running: counted.map_or(0, |counts| counts.running),
-            oldest_due_for_ms: counted
+            oldest_due_ms: counted
                 .and_then(|counts| counts.oldest_due_for)
                 .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         }
@@ -87,7 +87,7 @@ mod tests {
             text(&lanes.as_slice()[0]),
             concat!(
                 r#"{"name":"instant","expected_ms_max":1000,"ack":"on_record","lease_secs":15,"slot_share_max":1.0,"#,
-                r#""run_timeout_ms":30000,"queued":3,"scheduled":2,"running":1,"oldest_due_for_ms":40}"#
+                r#""run_timeout_ms":30000,"queued":3,"scheduled":2,"running":1,"oldest_due_ms":40}"#
             )
         );
         assert_eq!(

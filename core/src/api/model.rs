@@ -4,47 +4,48 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ModelName, ModelVersion};
 
-/// The models of the repository, by name.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+/// What the repository holds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ModelList {
-    /// The models.
+    /// The versions that can be served, by model, each model's newest first: the one that jobs without `version` get.
     pub models: Vec<ModelView>,
-}
-
-/// One model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct ModelView {
-    /// Its name.
-    #[schema(value_type = String)]
-    pub name: ModelName,
-    /// Its versions, oldest first; jobs that name none get the last one that can be served.
-    pub versions: Vec<VersionView>,
+    /// The folders that cannot be served.
+    pub broken: Vec<BrokenView>,
 }
 
 /// One version of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct VersionView {
-    /// Its name.
+pub struct ModelView {
+    /// The model's name.
+    #[schema(value_type = String)]
+    pub name: ModelName,
+    /// The version's name.
     #[schema(value_type = String)]
     pub version: ModelVersion,
-    /// Why it cannot be served; absent when it can.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub broken: Option<String>,
-    /// What runs it, for example `tensor`; absent when broken.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runner: Option<String>,
+    /// What runs it, for example `tensor`.
+    pub runner: String,
     /// What the model is, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// Its licence, as an SPDX expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
     /// The tensors that `input` must hold.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<TensorView>,
     /// The tensors that `output` holds.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<TensorView>,
     /// How long a run is expected to take for jobs without `expected_ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<CostView>,
+}
+
+/// A folder of the repository that cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BrokenView {
+    /// Its place in the repository: `<model>` or `<model>/<version>`.
+    pub folder: String,
+    /// What is wrong with it: which file, which key, and what would be right.
+    pub error: String,
 }
 
 /// One named tensor of a model.
@@ -54,8 +55,18 @@ pub struct TensorView {
     pub name: String,
     /// Its element type, in the words of the Open Inference Protocol: `FP32`, `INT64`, `BOOL`, …
     pub datatype: String,
-    /// Its dimensions; -1 stands for any size.
-    pub shape: Vec<i64>,
+    /// Its dimensions.
+    pub shape: Vec<DimensionView>,
+}
+
+/// One dimension of a tensor: a size, -1 for any size, or a name. Dimensions of one name have one size in one run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum DimensionView {
+    /// This size, or any when it is -1.
+    Size(i64),
+    /// Any size, the same wherever the name stands.
+    Name(String),
 }
 
 /// A cost profile: one run takes `base_ms + per_unit_ms * size`.
@@ -72,34 +83,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_model_looks_like_this_for_ever() {
-        let tensor = |name: &str| TensorView { name: name.into(), datatype: "FP32".into(), shape: vec![-1, 4] };
-        let name = |text: &str| text.parse().expect("name");
-        let broken = VersionView {
-            version: name("1"),
-            broken: Some("model.toml: runner is missing".into()),
-            runner: None,
-            description: None,
-            inputs: vec![],
-            outputs: vec![],
-            cost: None,
+    fn a_list_of_models_looks_like_this_for_ever() {
+        let tensor = |name: &str| TensorView {
+            name: name.into(),
+            datatype: "FP32".into(),
+            shape: vec![DimensionView::Name("batch".into()), DimensionView::Size(-1), DimensionView::Size(4)],
         };
-        let served = VersionView {
-            version: name("2"),
-            broken: None,
-            runner: Some("tensor".into()),
+        let model = ModelView {
+            name: "spin".parse().expect("name"),
+            version: "2".parse().expect("name"),
+            runner: "tensor".into(),
             description: Some("Spins.".into()),
+            license: Some("MIT".into()),
             inputs: vec![tensor("x")],
             outputs: vec![tensor("y")],
             cost: Some(CostView { base_ms: 1.0, per_unit_ms: 0.5 }),
         };
-        let model = ModelView { name: "spin".parse().expect("name"), versions: vec![broken, served] };
+        let broken = BrokenView { folder: "spin/1".into(), error: "model.toml: runner is missing".into() };
+        let list = ModelList { models: vec![model], broken: vec![broken] };
         let golden = concat!(
-            r#"{"name":"spin","versions":[{"version":"1","broken":"model.toml: runner is missing"},{"version":"2","#,
-            r#""runner":"tensor","description":"Spins.","inputs":[{"name":"x","datatype":"FP32","shape":[-1,4]}],"#,
-            r#""outputs":[{"name":"y","datatype":"FP32","shape":[-1,4]}],"cost":{"base_ms":1.0,"per_unit_ms":0.5}}]}"#
+            r#"{"models":[{"name":"spin","version":"2","runner":"tensor","description":"Spins.","license":"MIT","#,
+            r#""inputs":[{"name":"x","datatype":"FP32","shape":["batch",-1,4]}],"#,
+            r#""outputs":[{"name":"y","datatype":"FP32","shape":["batch",-1,4]}],"cost":{"base_ms":1.0,"per_unit_ms":0.5}}],"#,
+            r#""broken":[{"folder":"spin/1","error":"model.toml: runner is missing"}]}"#
         );
-        assert_eq!(serde_json::to_string(&model).expect("json"), golden);
-        assert_eq!(serde_json::from_str::<ModelView>(golden).expect("json"), model);
+        assert_eq!(serde_json::to_string(&list).expect("json"), golden);
+        assert_eq!(serde_json::from_str::<ModelList>(golden).expect("json"), list);
     }
 }

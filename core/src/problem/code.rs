@@ -1,4 +1,4 @@
-//! The codes of problems: one table of what each means, its status, whether the same request may succeed later, and what a
+//! The codes of problems: one table of what each means, its status, whether to repeat the request, and what a
 //! caller does about it. A code never changes its meaning; docs/api.md and `GET /problems/{code}` show this table.
 
 use std::{fmt, str::FromStr};
@@ -51,7 +51,7 @@ pub struct Facts {
     pub word: &'static str,
     /// The HTTP status.
     pub status: StatusCode,
-    /// Whether the very same request may succeed later.
+    /// Whether to repeat the very same request, after Retry-After where it is given.
     pub retryable: bool,
     /// What it means, in a few words.
     pub title: &'static str,
@@ -90,7 +90,7 @@ codes! {
         "Use a new key for a new request. `job_id` is the job of the first request with this key.";
     IdTaken, "id_taken", CONFLICT, Never, "The id belongs to another request's job",
         "Choose another id. The job of `job_id` was asked for differently and is not touched.";
-    NotFinished, "not_finished", CONFLICT, Later, "The job is not finished",
+    NotFinished, "not_finished", CONFLICT, Never, "The job is not finished",
         "Follow /v1/jobs/{id}/events until its terminal event, then ask again.";
     NoResult, "no_result", GONE, Never, "The job has ended without a result",
         "`detail` says how it ended, and `failure` why. POST /v1/jobs/{id}/retry runs it again as a new job.";
@@ -115,11 +115,8 @@ impl Code {
     #[must_use]
     pub fn page(self) -> String {
         let facts = self.facts();
-        let retry = if facts.retryable { "may succeed later" } else { "will not succeed when repeated unchanged" };
-        format!(
-            "{}\n\nStatus: {}\nMeaning: {}.\nWhat to do: {}\nThe same request {retry}.\n",
-            facts.word, facts.status, facts.title, facts.help
-        )
+        let repeat = if facts.retryable { "Repeat the same request" } else { "Do not simply repeat the same request" };
+        format!("{}\n\nStatus: {}\nMeaning: {}.\nWhat to do: {}\n{repeat}.\n", facts.word, facts.status, facts.title, facts.help)
     }
 }
 

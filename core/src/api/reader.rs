@@ -1,0 +1,75 @@
+//! Reading jobs for an answer: record, position and output of one job, from store and blobs, under the policy for requests. It
+//! never writes and never caches.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::JobView;
+use crate::{
+    blob::{self, Blobs},
+    id::JobId,
+    job::State,
+    problem::Problem,
+    retry::{Policy, retry},
+    store::{self, JobRecord, Jobs},
+};
+
+/// Reads jobs.
+#[derive(Clone)]
+pub struct Reader {
+    jobs: Arc<dyn Jobs>,
+    blobs: Blobs,
+}
+
+impl Reader {
+    /// Reads from that store and those blobs.
+    #[must_use]
+    pub fn new(jobs: Arc<dyn Jobs>, blobs: Blobs) -> Self {
+        Self { jobs, blobs }
+    }
+
+    /// The store's own reading side.
+    #[must_use]
+    pub fn jobs(&self) -> &Arc<dyn Jobs> {
+        &self.jobs
+    }
+
+    /// The job as it is stored.
+    ///
+    /// # Errors
+    /// `unknown_job`; `unavailable` or `internal` when the store fails.
+    pub async fn record(&self, job: JobId) -> Result<JobRecord, Problem> {
+        let found = retry(Policy::StoreRequest, || self.jobs.get(job)).await?;
+        found.ok_or_else(|| Problem::unknown_job(job))
+    }
+
+    /// The whole view of a job: with its position while it is queued, and with its output once it has one.
+    ///
+    /// # Errors
+    /// As `record`.
+    pub async fn view(&self, record: JobRecord) -> Result<JobView, Problem> {
+        let position = match record.state {
+            State::Queued => retry(Policy::StoreRequest, || self.jobs.position(record.id)).await?,
+            _ => None,
+        };
+        let output = match record.has_output {
+            true => Some(self.output(record.id).await?),
+            false => None,
+        };
+        Ok(JobView::new(record, position, output))
+    }
+
+    /// The output of a job that has one.
+    ///
+    /// # Errors
+    /// As `record`; `internal` also for an output that is missing or damaged.
+    pub async fn output(&self, job: JobId) -> Result<Box<RawValue>, Problem> {
+        let payload = retry(Policy::StoreRequest, || self.jobs.output(job)).await?;
+        let payload = payload.ok_or_else(|| Problem::unknown_job(job))?;
+        let text = retry::<_, blob::Error, _, _>(Policy::StoreRequest, || self.blobs.load_text(&payload)).await?;
+        RawValue::from_string(text.to_string()).map_err(|source| {
+            Problem::internal(&store::Error::Broken { what: "an output is JSON text", source: source.into() }).about(job)
+        })
+    }
+}
