@@ -26,6 +26,10 @@ pub const TENSOR_RANK_MAX: usize = 8;
 pub const TENSOR_ELEMENTS_MAX: usize = 16 * 1024 * 1024;
 /// Most tensors in one input.
 pub const TENSORS_MAX: usize = 64;
+/// Largest `model.toml`, in bytes.
+pub const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
+/// Most version folders in one model repository.
+pub const MODEL_FOLDERS_MAX: usize = 10_000;
 /// Most rows that one store statement writes. Larger groups gain nothing (measured: 96 k rows/s at 100, 137 k at 1000).
 pub const GROUP_ROWS_MAX: usize = 256;
 /// Most submissions that wait for the store at once; one more is refused with 429.

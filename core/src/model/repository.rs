@@ -1,5 +1,157 @@
-//! The model repository.
+//! The model repository: a folder of `<name>/<version>/model.toml`. It decides which versions can be served and what a caller is told
+//! about the others. One bad model never hides the good ones, nothing outside the folder is ever read, and nothing is hashed here:
+//! bytes are checked when they are loaded.
 
-/// One valid version of a model.
-#[derive(Debug)]
-pub struct Model;
+mod scan;
+
+use std::{cmp::Ordering, path::PathBuf, sync::Arc};
+
+use super::manifest::Manifest;
+use crate::id::{ModelName, ModelVersion};
+
+pub use scan::Error;
+
+/// One version that can be served.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Model {
+    /// What `model.toml` says.
+    pub manifest: Manifest,
+    /// Its folder, without symbolic links. Not for callers.
+    pub folder: PathBuf,
+}
+
+impl Model {
+    /// The model's file; `None` for a scripted model.
+    #[must_use]
+    pub fn file(&self) -> Option<PathBuf> {
+        self.manifest.file.as_ref().map(|file| self.folder.join(&file.model.path))
+    }
+}
+
+/// One version that cannot be served. Safe to show to a caller: only names below the repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// `<name>/<version>`.
+    pub folder: String,
+    /// What is wrong: file, place and key.
+    pub why: String,
+}
+
+/// Why there is no model to run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unresolved {
+    /// No model has this name.
+    #[error("there is no such model; known models: {known}")]
+    UnknownModel {
+        /// All names, comma-separated.
+        known: String,
+    },
+    /// The model does not have this version.
+    #[error("the model has no such version; it has {known}")]
+    UnknownVersion {
+        /// Its versions, comma-separated, newest first.
+        known: String,
+    },
+    /// It is there and cannot be served.
+    #[error("the model cannot be served: {why}")]
+    Broken {
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// What was found in one folder at one time.
+#[derive(Debug, Clone, Default)]
+pub struct Repository {
+    /// By name, newest version first.
+    models: Vec<Arc<Model>>,
+    broken: Vec<Broken>,
+}
+
+impl Repository {
+    /// Every version that can be served: by name, newest first.
+    #[must_use]
+    pub fn models(&self) -> &[Arc<Model>] {
+        &self.models
+    }
+
+    /// Every version that cannot, by folder.
+    #[must_use]
+    pub fn broken(&self) -> &[Broken] {
+        &self.broken
+    }
+
+    /// The version to run: the one asked for, else the newest that can be served.
+    ///
+    /// # Errors
+    /// `Unresolved` says what there is instead.
+    pub fn resolve(&self, name: &ModelName, version: Option<&ModelVersion>) -> Result<Arc<Model>, Unresolved> {
+        let mut of_name = self.models.iter().filter(|model| model.manifest.name == *name);
+        let found = match version {
+            Some(version) => of_name.clone().find(|model| model.manifest.version == *version),
+            None => of_name.clone().next(),
+        };
+        if let Some(model) = found {
+            return Ok(model.clone());
+        }
+        let is_asked_for = |broken: &&Broken| match (broken.folder.split_once('/'), version) {
+            (Some((folder, number)), Some(version)) => folder == name.as_str() && number == version.as_str(),
+            (Some((folder, _)), None) => folder == name.as_str(),
+            (None, _) => false,
+        };
+        if let Some(broken) = self.broken.iter().find(is_asked_for) {
+            return Err(Unresolved::Broken { why: broken.why.clone() });
+        }
+        if of_name.next().is_some() {
+            let versions = self.models.iter().filter(|model| model.manifest.name == *name);
+            return Err(Unresolved::UnknownVersion { known: listed(versions.map(|model| model.manifest.version.as_str())) });
+        }
+        Err(Unresolved::UnknownModel { known: listed(self.models.iter().map(|model| model.manifest.name.as_str())) })
+    }
+}
+
+/// Names, each once, at most so many that the text stays readable.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    const LISTED_MAX: usize = 50;
+    let mut listed: Vec<&str> = names.collect();
+    listed.dedup();
+    let more = listed.len().saturating_sub(LISTED_MAX);
+    listed.truncate(LISTED_MAX);
+    match (listed.is_empty(), more) {
+        (true, _) => "none".into(),
+        (false, 0) => listed.join(", "),
+        (false, more) => format!("{} and {more} more", listed.join(", ")),
+    }
+}
+
+/// Versions in the order in which a person counts: runs of digits by value, all else by character.
+fn natural_order(a: &str, b: &str) -> Ordering {
+    let (mut a, mut b) = (a, b);
+    loop {
+        let (left, right) = (a.bytes().next(), b.bytes().next());
+        let (Some(left), Some(right)) = (left, right) else { return left.is_some().cmp(&right.is_some()) };
+        if left.is_ascii_digit() && right.is_ascii_digit() {
+            let (number_a, rest_a) = split_digits(a);
+            let (number_b, rest_b) = split_digits(b);
+            // Without leading zeros, the longer run of digits is the larger number; no number is too large for this.
+            let (value_a, value_b) = (number_a.trim_start_matches('0'), number_b.trim_start_matches('0'));
+            let order = value_a.len().cmp(&value_b.len()).then_with(|| value_a.cmp(value_b)).then_with(|| number_a.cmp(number_b));
+            if order != Ordering::Equal {
+                return order;
+            }
+            (a, b) = (rest_a, rest_b);
+        } else if left != right {
+            return left.cmp(&right);
+        } else {
+            (a, b) = (&a[1..], &b[1..]);
+        }
+    }
+}
+
+fn split_digits(text: &str) -> (&str, &str) {
+    text.split_at(text.bytes().position(|b| !b.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+#[cfg(test)]
+mod tests;
