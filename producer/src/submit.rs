@@ -1,5 +1,5 @@
-//! Accepting one job: validate, estimate, route, commit, answer; publish behind. It decides whether a job is accepted; it never
-//! answers before the job is durable and never makes a caller wait for the broker.
+//! The words of accepting a job: what is asked for, what was accepted, why it was refused. No behaviour; `admission` decides and
+//! `submitter` does.
 
 use std::{sync::Arc, time::Duration};
 
@@ -109,4 +109,24 @@ pub enum Refusal {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+}
+
+impl Refusal {
+    /// The word for metrics; also the problem code of the HTTP answer.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::UnknownModel { .. } => "unknown_model",
+            Self::UnknownVersion { .. } => "unknown_version",
+            Self::BrokenModel { .. } => "broken_model",
+            Self::Invalid(_) => "invalid_request",
+            Self::InFlight => "idempotency_in_flight",
+            Self::KeyReused(_) => "idempotency_key_reused",
+            Self::IdTaken(_) => "id_taken",
+            Self::UnknownJob(_) => "unknown_job",
+            Self::NotFinished(_) => "not_finished",
+            Self::Busy { .. } => "busy",
+            Self::Unavailable { .. } => "unavailable",
+        }
+    }
 }

@@ -16,7 +16,7 @@ pub enum FailureCode {
     RuntimeError,
     /// The run panicked; it cost this job, not the worker.
     Panicked,
-    /// The run passed its `run_timeout_ms`.
+    /// The run passed its `run_timeout_ms`. Not tried again: the next run would pass it as well.
     RunTimeout,
     /// The output is larger than a job may return.
     OutputTooLarge,
@@ -43,8 +43,8 @@ impl FailureCode {
     #[must_use]
     pub fn is_transient(self) -> bool {
         match self {
-            Self::BadInput | Self::OutputTooLarge => false,
-            Self::ModelUnavailable | Self::RuntimeError | Self::Panicked | Self::RunTimeout | Self::WorkerLost => true,
+            Self::BadInput | Self::OutputTooLarge | Self::RunTimeout => false,
+            Self::ModelUnavailable | Self::RuntimeError | Self::Panicked | Self::WorkerLost => true,
         }
     }
 }

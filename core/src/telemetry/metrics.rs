@@ -88,7 +88,6 @@ pub struct Metrics {
     unpublished: Gauge<u64>,
     slots_busy: Gauge<u64>,
     slots: Gauge<u64>,
-    idle_while_queued: Counter<f64>,
     streams: UpDownCounter<i64>,
 }
 
@@ -133,10 +132,6 @@ impl Metrics {
             unpublished: gauge(&meter, "siding_unpublished_jobs", "Due jobs that the broker has not taken yet."),
             slots_busy: gauge(&meter, "siding_slots_busy", "Slots that run a job."),
             slots: gauge(&meter, "siding_slots", "Slots of this worker."),
-            idle_while_queued: meter
-                .f64_counter("siding_idle_slot_seconds_while_queued")
-                .with_description("Slot time spent idle while a delivery that could start was in hand.")
-                .build(),
             streams: meter.i64_up_down_counter("siding_streams_open").with_description("Event streams open now.").build(),
             registry,
             _provider: provider,
@@ -218,11 +213,6 @@ impl Metrics {
     pub fn slots(&self, busy: usize, all: usize) {
         self.slots_busy.record(busy as u64, &[]);
         self.slots.record(all as u64, &[]);
-    }
-
-    /// Slots were idle for this long, summed over slots, while work that they could start was in hand.
-    pub fn idle_while_queued(&self, idle: Duration) {
-        self.idle_while_queued.add(idle.as_secs_f64(), &[]);
     }
 
     /// A stream opened (`1`) or closed (`-1`).

@@ -1,0 +1,164 @@
+//! Admission: the pure part of accepting a job. It decides which fields are in range, what makes two submissions the same, and how a
+//! checked submission becomes a row. It does no I/O and reads no clock.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use siding_core::{
+    estimate::estimate,
+    id::JobId,
+    lane::Lanes,
+    limits,
+    model::manifest::Manifest,
+    schedule::route::route,
+    store::{NewJob, Payload},
+    tensor::InputProblem,
+};
+
+use crate::submit::Submission;
+
+/// What is wrong with the numbers of a submission; empty when nothing is. Pointers are into the request body.
+#[must_use]
+pub fn problems(submission: &Submission) -> Vec<InputProblem> {
+    let horizon = |value: Option<u64>, pointer: &'static str, least: u64| {
+        let ok = value.is_none_or(|ms| (least..=limits::HORIZON_MS_MAX).contains(&ms));
+        (!ok).then(|| InputProblem {
+            pointer: pointer.into(),
+            detail: format!("must be from {least} to {} milliseconds (30 days)", limits::HORIZON_MS_MAX),
+        })
+    };
+    let attempts = submission.attempts_max.is_some_and(|max| max == 0 || max > limits::ATTEMPTS_MAX);
+    [
+        horizon(submission.expected_ms, "/expected_ms", 0),
+        horizon(submission.delay_ms, "/delay_ms", 0),
+        horizon(submission.start_deadline_ms, "/start_deadline_ms", 1),
+        horizon(submission.run_timeout_ms, "/run_timeout_ms", 1),
+        attempts.then(|| InputProblem {
+            pointer: "/attempts_max".into(),
+            detail: format!("must be from 1 to {}", limits::ATTEMPTS_MAX),
+        }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// SHA-256 over everything that the caller asked for, as it was asked. Two submissions under one key are the same request exactly
+/// when this is equal; another spelling of the same JSON counts as another request.
+#[must_use]
+pub fn fingerprint(submission: &Submission) -> [u8; 32] {
+    let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    let parts = [
+        submission.model.as_str(),
+        submission.version.as_ref().map_or("-", |version| version.as_str()),
+        &number(submission.expected_ms),
+        &number(submission.delay_ms),
+        &number(submission.start_deadline_ms),
+        &number(submission.run_timeout_ms),
+        &number(submission.attempts_max.map(u64::from)),
+        &submission.input,
+    ];
+    let mut hash = Sha256::new();
+    for part in parts {
+        // The length before each part keeps two different splits of the same bytes apart.
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.finalize().into()
+}
+
+/// What `new_job` needs beyond the submission.
+pub struct Checked<'a> {
+    /// The resolved model's manifest.
+    pub manifest: &'a Manifest,
+    /// The input's size, as `check_input` returned it.
+    pub size: f64,
+    /// The input where it is stored.
+    pub input: Payload,
+    /// The lanes to route to.
+    pub lanes: &'a Lanes,
+    /// Failed attempts allowed when the caller names no limit.
+    pub attempts_max: u32,
+}
+
+/// The row of a checked submission: estimated and routed.
+#[must_use]
+pub fn new_job(submission: &Submission, checked: Checked<'_>) -> NewJob {
+    let estimate = estimate(submission.expected_ms, &checked.manifest.cost, checked.size);
+    let lane = route(&estimate, checked.lanes);
+    NewJob {
+        id: submission.id.unwrap_or_else(JobId::generate),
+        model: checked.manifest.name.clone(),
+        version: checked.manifest.version.clone(),
+        input: checked.input,
+        idempotency_key: submission.idempotency_key.clone(),
+        fingerprint: fingerprint(submission),
+        lane: lane.name.clone(),
+        estimate,
+        attempts_max: submission.attempts_max.unwrap_or(checked.attempts_max),
+        due_in: Duration::from_millis(submission.delay_ms.unwrap_or(0)),
+        start_deadline: submission.start_deadline_ms.map(Duration::from_millis),
+        run_timeout: Duration::from_millis(submission.run_timeout_ms.unwrap_or(lane.run_timeout_ms)),
+        retry_of: None,
+        traceparent: submission.traceparent.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn submission() -> Submission {
+        Submission {
+            id: None,
+            idempotency_key: None,
+            model: "m".parse().expect("name"),
+            version: None,
+            input: "{}".into(),
+            expected_ms: None,
+            delay_ms: None,
+            start_deadline_ms: None,
+            run_timeout_ms: None,
+            attempts_max: None,
+            traceparent: None,
+        }
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_named_by_its_pointer() {
+        let over = Some(limits::HORIZON_MS_MAX + 1);
+        let rows = [
+            (submission(), None),
+            (Submission { expected_ms: Some(0), ..submission() }, None),
+            (Submission { expected_ms: over, ..submission() }, Some("/expected_ms")),
+            (Submission { delay_ms: over, ..submission() }, Some("/delay_ms")),
+            (Submission { start_deadline_ms: Some(0), ..submission() }, Some("/start_deadline_ms")),
+            (Submission { run_timeout_ms: Some(0), ..submission() }, Some("/run_timeout_ms")),
+            (Submission { attempts_max: Some(0), ..submission() }, Some("/attempts_max")),
+            (Submission { attempts_max: Some(101), ..submission() }, Some("/attempts_max")),
+        ];
+        for (submission, expected) in rows {
+            let found = problems(&submission);
+            assert_eq!(found.first().map(|problem| problem.pointer.as_str()), expected, "{submission:?}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_tells_every_field_apart_and_ignores_the_way_of_submission() {
+        let base = fingerprint(&submission());
+        let others = [
+            Submission { version: Some("1".parse().expect("name")), ..submission() },
+            Submission { input: "{ }".into(), ..submission() },
+            Submission { expected_ms: Some(1), ..submission() },
+            Submission { delay_ms: Some(1), ..submission() },
+            Submission { start_deadline_ms: Some(1), ..submission() },
+            Submission { run_timeout_ms: Some(1), ..submission() },
+            Submission { attempts_max: Some(1), ..submission() },
+        ];
+        for other in others {
+            assert_ne!(fingerprint(&other), base, "{other:?}");
+        }
+        let same = Submission { id: Some(JobId::generate()), idempotency_key: "k".parse().ok(), traceparent: Some("t".into()), ..submission() };
+        assert_eq!(fingerprint(&same), base);
+    }
+}

@@ -1,0 +1,262 @@
+//! The submitter: the I/O around `admission`. Its order is the promise: check, store the input, commit the row, answer; publish behind.
+//! It never answers before the commit, and it holds no state that a restart would miss.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use siding_core::{
+    blob::Blobs,
+    broker::{EventBus, Hint},
+    drain::Drain,
+    id::{IdempotencyKey, JobId},
+    job::State,
+    lane::Lanes,
+    limits,
+    model::repository::{Model, Repository, Unresolved},
+    retry::{Policy, retry},
+    store::{
+        self, Cancelled, DueJob, JobRecord, Jobs, NewJob, Submissions, Submitted,
+        group::{CallError, Grouped},
+    },
+    telemetry::Metrics,
+    tensor::InputProblem,
+};
+
+use crate::{
+    admission::{self, Checked},
+    dispatch::Outbox,
+    intake::Intake,
+    submit::{Accepted, Refusal, Submission},
+};
+
+/// When a refused caller is told to come back.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What the submitter works with.
+pub struct Parts {
+    /// The models that can be asked for.
+    pub repository: Arc<Repository>,
+    /// Where inputs too large for a row go.
+    pub blobs: Blobs,
+    /// Where rows go.
+    pub submissions: Arc<dyn Submissions>,
+    /// Where `retry` reads the first job.
+    pub jobs: Arc<dyn Jobs>,
+    /// Who publishes.
+    pub outbox: Outbox,
+    /// Who is told of cancels.
+    pub bus: Arc<dyn EventBus>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Where jobs are routed to.
+    pub lanes: Lanes,
+    /// The settings of `[submit]`.
+    pub settings: siding_core::config::Submit,
+}
+
+/// Accepts jobs.
+pub struct Submitter {
+    parts: Parts,
+    /// Commits rows in groups.
+    group: Grouped<NewJob, Submitted, store::Error>,
+    in_flight: InFlight,
+}
+
+impl Submitter {
+    /// Starts the group commit on `drain`.
+    #[must_use]
+    pub fn start(drain: &Drain, parts: Parts) -> Arc<Self> {
+        let submissions = parts.submissions.clone();
+        let group = Grouped::start(drain, limits::SUBMISSIONS_WAITING_MAX, move |jobs: Vec<NewJob>| {
+            let submissions = submissions.clone();
+            // A repeat after an unknown outcome is safe: the ids are given, so the rows would be found as existing.
+            async move { retry(Policy::StoreRequest, || submissions.submit(jobs.clone())).await }
+        });
+        Arc::new(Self { parts, group, in_flight: InFlight::default() })
+    }
+
+    async fn accept(&self, submission: Submission) -> Result<Accepted, Refusal> {
+        self.admit()?;
+        let problems = admission::problems(&submission);
+        if !problems.is_empty() {
+            return Err(Refusal::Invalid(problems));
+        }
+        let model = self.resolve(&submission)?;
+        let size = model.manifest.check_input(&submission.input).map_err(|problems| Refusal::Invalid(below_input(problems)))?;
+        // Held until the answer: a second request with the key meanwhile is a conflict, whatever its payload.
+        let _guard = match &submission.idempotency_key {
+            Some(key) => Some(self.in_flight.enter(key).ok_or(Refusal::InFlight)?),
+            None => None,
+        };
+        let input = self.parts.blobs.store_text(submission.input.clone()).await.map_err(unavailable("inputs cannot be stored"))?;
+        let checked =
+            Checked { manifest: &model.manifest, size, input, lanes: &self.parts.lanes, attempts_max: self.parts.settings.attempts_max };
+        self.commit(admission::new_job(&submission, checked)).await
+    }
+
+    /// Overload is refused before any work is done for it.
+    fn admit(&self) -> Result<(), Refusal> {
+        if self.parts.outbox.backlog() >= self.parts.settings.unpublished_max {
+            return Err(Refusal::Unavailable { why: "too many accepted jobs wait for the broker", retry_after: RETRY_AFTER, source: None });
+        }
+        Ok(())
+    }
+
+    fn resolve(&self, submission: &Submission) -> Result<Arc<Model>, Refusal> {
+        let model = submission.model.clone();
+        self.parts.repository.resolve(&model, submission.version.as_ref()).map_err(|unresolved| match unresolved {
+            Unresolved::UnknownModel { known } => Refusal::UnknownModel { model, known: known.join(", ") },
+            Unresolved::UnknownVersion { version, known } => Refusal::UnknownVersion { model, version, known: known.join(", ") },
+            Unresolved::Broken { why } => Refusal::BrokenModel { model, why },
+        })
+    }
+
+    async fn commit(&self, job: NewJob) -> Result<Accepted, Refusal> {
+        let (id, delayed) = (job.id, !job.due_in.is_zero());
+        let submitted = self.group.call(job).await.map_err(|error| match error {
+            CallError::Overloaded => Refusal::Busy { retry_after: RETRY_AFTER },
+            CallError::Stopping => Refusal::Unavailable { why: "the service is stopping", retry_after: RETRY_AFTER, source: None },
+            CallError::Failed(error) => {
+                self.parts.metrics.store_error("submit");
+                unavailable("the store does not answer")(CallError::Failed(error))
+            }
+        })?;
+        match submitted {
+            Submitted::Created(job) => {
+                self.parts.metrics.submitted(&job.lane);
+                tracing::info!(job.id = %job.id, job.state = %job.state, lane.name = %job.lane, model.name = %job.model,
+                    estimate.p50_ms = job.estimate.p50_ms, estimate.source = ?job.estimate.source, "job accepted");
+                if delayed {
+                    self.parts.bus.send(&[Hint::Due]);
+                } else {
+                    self.parts.outbox.offer(due(&job));
+                }
+                Ok(Accepted { job, created: true })
+            }
+            Submitted::Existing(job) => Ok(Accepted { job, created: false }),
+            Submitted::Mismatch(job) if job.id == id => Err(Refusal::IdTaken(id)),
+            Submitted::Mismatch(job) => Err(Refusal::KeyReused(job.id)),
+        }
+    }
+
+    async fn ask_to_end(&self, job: JobId) -> Result<Cancelled, Refusal> {
+        let submissions = &self.parts.submissions;
+        let cancelled = retry(Policy::StoreRequest, || submissions.cancel(job))
+            .await
+            .map_err(|error| {
+                self.parts.metrics.store_error("cancel");
+                unavailable("the store does not answer")(error)
+            })?
+            .ok_or(Refusal::UnknownJob(job))?;
+        let now = &cancelled.job;
+        if cancelled.changed {
+            tracing::info!(job.id = %job, job.state = %now.state, lane.name = %now.lane, "cancel accepted");
+            if now.state == State::Canceled {
+                self.parts.metrics.finished(&now.lane, &now.model, now.state);
+            }
+            self.parts.bus.send(&[Hint::Cancel { job }, Hint::Event { job, seq: now.event_seq }]);
+        }
+        Ok(cancelled)
+    }
+
+    async fn run_again(&self, first: JobId) -> Result<Accepted, Refusal> {
+        self.admit()?;
+        let jobs = &self.parts.jobs;
+        let read = unavailable("the store does not answer");
+        let record = retry(Policy::StoreRequest, || jobs.get(first)).await.map_err(&read)?.ok_or(Refusal::UnknownJob(first))?;
+        if !record.state.is_terminal() {
+            return Err(Refusal::NotFinished(first));
+        }
+        let input = retry(Policy::StoreRequest, || jobs.input(first)).await.map_err(&read)?.ok_or(Refusal::UnknownJob(first))?;
+        self.commit(NewJob {
+            id: JobId::generate(),
+            model: record.model,
+            version: record.version,
+            input,
+            idempotency_key: None,
+            fingerprint: [0; 32],
+            lane: record.lane,
+            estimate: record.estimate,
+            attempts_max: record.attempts_max,
+            due_in: Duration::ZERO,
+            start_deadline: None,
+            run_timeout: record.run_timeout,
+            retry_of: Some(first),
+            traceparent: record.traceparent,
+        })
+        .await
+    }
+
+    fn count<T>(&self, result: Result<T, Refusal>) -> Result<T, Refusal> {
+        if let Err(refusal) = &result {
+            self.parts.metrics.refused(refusal.reason());
+        }
+        result
+    }
+}
+
+#[async_trait]
+impl Intake for Submitter {
+    async fn submit(&self, submission: Submission) -> Result<Accepted, Refusal> {
+        let result = self.accept(submission).await;
+        self.count(result)
+    }
+
+    async fn cancel(&self, job: JobId) -> Result<Cancelled, Refusal> {
+        let result = self.ask_to_end(job).await;
+        self.count(result)
+    }
+
+    async fn retry(&self, job: JobId) -> Result<Accepted, Refusal> {
+        let result = self.run_again(job).await;
+        self.count(result)
+    }
+}
+
+fn below_input(problems: Vec<InputProblem>) -> Vec<InputProblem> {
+    problems.into_iter().map(|problem| InputProblem { pointer: format!("/input{}", problem.pointer), ..problem }).collect()
+}
+
+fn unavailable<E: std::error::Error + Send + Sync + 'static>(why: &'static str) -> impl Fn(E) -> Refusal {
+    move |error| Refusal::Unavailable { why, retry_after: RETRY_AFTER, source: Some(Box::new(error)) }
+}
+
+fn due(job: &JobRecord) -> DueJob {
+    DueJob {
+        id: job.id,
+        attempt: job.attempt,
+        lane: job.lane.clone(),
+        model: job.model.clone(),
+        version: job.version.clone(),
+        due_at: job.due_at,
+        expected_ms: job.estimate.p50_ms,
+        traceparent: job.traceparent.clone(),
+    }
+}
+
+/// The idempotency keys that requests of this process carry right now. Only the 409 leans on it: that one key makes one job is the
+/// store's doing. Bounded by the requests that are open.
+#[derive(Default)]
+struct InFlight(Arc<Mutex<HashSet<IdempotencyKey>>>);
+
+struct Entered {
+    keys: Arc<Mutex<HashSet<IdempotencyKey>>>,
+    key: IdempotencyKey,
+}
+
+impl InFlight {
+    fn enter(&self, key: &IdempotencyKey) -> Option<Entered> {
+        let fresh = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        fresh.then(|| Entered { keys: self.0.clone(), key: key.clone() })
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}

@@ -1,0 +1,105 @@
+//! One run on one slot: find the model, load it if this slot has not yet, run it, and turn every way it can end into a `RunEnd`. A
+//! panic costs this job and this slot's copy of the model, never the thread.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use siding_core::{
+    error::chain,
+    id::{ModelName, ModelVersion},
+    model::repository::Repository,
+};
+
+use crate::{
+    running::Running,
+    runtime::{LoadedModel, ModelRuntime, RunError},
+    verdict::RunEnd,
+};
+
+/// Most models that one slot keeps loaded; the one not used for longest goes first.
+const LOADED_MAX: usize = 8;
+
+/// One slot's executor: its loaded models.
+pub struct Executor {
+    runtime: Arc<dyn ModelRuntime>,
+    repository: Arc<Repository>,
+    /// Most recently used last.
+    loaded: Vec<Loaded>,
+}
+
+struct Loaded {
+    name: ModelName,
+    version: ModelVersion,
+    model: Box<dyn LoadedModel>,
+}
+
+impl Executor {
+    /// An executor with nothing loaded.
+    #[must_use]
+    pub fn new(runtime: Arc<dyn ModelRuntime>, repository: Arc<Repository>) -> Self {
+        Self { runtime, repository, loaded: Vec::new() }
+    }
+
+    /// Runs the job. Blocks until it has ended.
+    pub fn execute(&mut self, running: &Running, input: &str) -> RunEnd {
+        if running.control.is_stopped() {
+            return RunEnd::Error(RunError::Stopped);
+        }
+        let (name, version) = (&running.work.model, &running.work.version);
+        // The model leaves the list while it runs: a panic loses it, and the next job loads a fresh copy.
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let mut loaded = match self.take_loaded(name, version) {
+                Some(loaded) => loaded,
+                None => self.load(name, version)?,
+            };
+            let end = loaded.model.run(input, &running.control);
+            Ok((loaded, end))
+        }));
+        match ended {
+            Ok(Ok((loaded, end))) => {
+                self.keep(loaded);
+                end.map_or_else(RunEnd::Error, RunEnd::Output)
+            }
+            Ok(Err(not_loaded)) => RunEnd::NotLoaded(not_loaded),
+            Err(panic) => RunEnd::Panicked(message(panic.as_ref())),
+        }
+    }
+
+    fn take_loaded(&mut self, name: &ModelName, version: &ModelVersion) -> Option<Loaded> {
+        let at = self.loaded.iter().position(|loaded| &loaded.name == name && &loaded.version == version)?;
+        Some(self.loaded.remove(at))
+    }
+
+    fn keep(&mut self, loaded: Loaded) {
+        if self.loaded.len() == LOADED_MAX {
+            self.loaded.remove(0);
+        }
+        self.loaded.push(loaded);
+    }
+
+    fn load(&self, name: &ModelName, version: &ModelVersion) -> Result<Loaded, String> {
+        let model = self.repository.resolve(name, Some(version)).map_err(|error| error.to_string())?;
+        let started = std::time::Instant::now();
+        match self.runtime.load(&model) {
+            Ok(model) => {
+                tracing::info!(model.name = %name, model.version = %version, load_ms = started.elapsed().as_secs_f64() * 1e3, "model loaded");
+                Ok(Loaded { name: name.clone(), version: version.clone(), model })
+            }
+            Err(error) => {
+                // The chain is for the operator; the caller learns that the model is not available, and which.
+                tracing::error!(model.name = %name, model.version = %version, error = chain(&error), "model cannot be loaded");
+                Err(format!("model {name} version {version} cannot be loaded on this worker"))
+            }
+        }
+    }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (None, Some(text)) => text.clone(),
+        (None, None) => "without a message".to_owned(),
+    }
+}

@@ -1,0 +1,174 @@
+//! The jobs that this worker has claimed and not yet recorded: who may be stopped, whose lease is to be extended, whose delivery is to
+//! be settled. It decides nothing; it is the one place where the worker's loops meet.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use siding_core::{broker::Delivery, id::JobId, store::Work};
+use tokio::sync::Notify;
+
+use crate::runtime::RunControl;
+
+/// Why a run is stopped. The first reason wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// The caller cancelled.
+    Cancel,
+    /// It passed its run timeout.
+    Timeout,
+    /// Its claim is no longer ours, or could not be extended in time.
+    LeaseLost,
+    /// The worker is shutting down.
+    Drain,
+}
+
+/// One claimed job.
+pub struct Running {
+    /// What was claimed.
+    pub work: Work,
+    /// The lane's place in the set, for counting.
+    pub lane_index: usize,
+    /// How long a claim of its lane holds.
+    pub lease: Duration,
+    /// The way to stop it, and its way to report.
+    pub control: RunControl,
+    /// Set once, by whoever stops it first, before the control is told.
+    stop: OnceLock<(StopReason, Instant)>,
+    /// Set once, by the slot that starts it.
+    started: OnceLock<Instant>,
+    /// From when the lease counts: the moment before the store was last asked. Written by the keeper, read by it.
+    lease_from: Mutex<Instant>,
+    /// The unsettled delivery of an `on_record` lane; taken by the recorder.
+    delivery: Mutex<Option<Box<dyn Delivery>>>,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("job", &self.work.job).field("attempt", &self.work.attempt).finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    /// A job claimed by a call that was sent at `asked_at`.
+    #[must_use]
+    pub fn new(
+        work: Work,
+        lane_index: usize,
+        lease: Duration,
+        control: RunControl,
+        asked_at: Instant,
+        delivery: Option<Box<dyn Delivery>>,
+    ) -> Self {
+        Self {
+            work,
+            lane_index,
+            lease,
+            control,
+            stop: OnceLock::new(),
+            started: OnceLock::new(),
+            lease_from: Mutex::new(asked_at),
+            delivery: Mutex::new(delivery),
+        }
+    }
+
+    /// Stops the run, for the first reason given. Safe at any time.
+    pub fn stop(&self, reason: StopReason) {
+        // A second reason changes nothing: the run is already ending.
+        drop(self.stop.set((reason, Instant::now())));
+        self.control.stop();
+    }
+
+    /// Why it was stopped, and when; `None` while nobody has.
+    #[must_use]
+    pub fn stopped(&self) -> Option<(StopReason, Instant)> {
+        self.stop.get().copied()
+    }
+
+    /// A slot starts it now.
+    pub fn start(&self) {
+        drop(self.started.set(Instant::now()));
+    }
+
+    /// How long it has been running; zero before it starts.
+    #[must_use]
+    pub fn ran_for(&self) -> Duration {
+        self.started.get().map_or(Duration::ZERO, Instant::elapsed)
+    }
+
+    /// Since when its lease counts.
+    #[must_use]
+    pub fn lease_from(&self) -> Instant {
+        *self.lease_from.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lease was extended by a call that was sent at `asked_at`.
+    pub fn lease_extended(&self, asked_at: Instant) {
+        *self.lease_from.lock().unwrap_or_else(PoisonError::into_inner) = asked_at;
+    }
+
+    /// Its delivery, once.
+    pub fn take_delivery(&self) -> Option<Box<dyn Delivery>> {
+        self.delivery.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// All claimed jobs of this worker. A job is claimed here at most once at a time: a second claim of it is a newer attempt, and the
+/// older entry is stopped by then (its lease is lost).
+#[derive(Debug, Default)]
+pub struct RunningJobs {
+    jobs: Mutex<HashMap<JobId, Arc<Running>>>,
+    /// Told whenever a job leaves.
+    left: Notify,
+}
+
+impl RunningJobs {
+    /// Adds a claimed job. An older attempt of the same job has lost its lease.
+    pub fn insert(&self, running: Arc<Running>) {
+        let older = self.lock().insert(running.work.job, running);
+        if let Some(older) = older {
+            older.stop(StopReason::LeaseLost);
+        }
+    }
+
+    /// Removes this very attempt; a newer one stays.
+    pub fn remove(&self, running: &Arc<Running>) {
+        {
+            let mut jobs = self.lock();
+            if jobs.get(&running.work.job).is_some_and(|current| Arc::ptr_eq(current, running)) {
+                jobs.remove(&running.work.job);
+            }
+        }
+        self.left.notify_waiters();
+    }
+
+    /// The claimed job of that id.
+    #[must_use]
+    pub fn get(&self, job: JobId) -> Option<Arc<Running>> {
+        self.lock().get(&job).cloned()
+    }
+
+    /// All of them, as they are now.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Running>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Returns once there is none.
+    pub async fn none_left(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.lock().is_empty() {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<Running>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,178 @@
+//! Slots: the threads that run models, and the ready queue that they share. It decides which thread takes which claimed job (any free
+//! one, first come first served); it never decides what is claimed. Models run here and nowhere else: never on the async executor.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use siding_core::schedule::group::SlotsView;
+use tokio::sync::Notify;
+
+use crate::{
+    execute::Executor,
+    running::Running,
+    verdict::RunEnd,
+};
+
+/// A claimed job with its input, waiting for a slot.
+#[derive(Debug)]
+pub struct Ready {
+    /// The job.
+    pub running: Arc<Running>,
+    /// Its input as JSON text.
+    pub input: Arc<str>,
+    /// When it was put here.
+    pub since: Instant,
+}
+
+/// The end of one run, as a slot reports it. Blocks when the recorder is behind: a slot takes no new job then.
+pub type Report = Arc<dyn Fn(Arc<Running>, RunEnd) + Send + Sync>;
+
+/// The worker's slots. Cheap to clone.
+#[derive(Clone)]
+pub struct Slots(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Tells the threads that there is work, or that they are to end.
+    work: Condvar,
+    /// Tells the taking loop that a slot or the ready queue has changed.
+    changed: Notify,
+    count: usize,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Ready>,
+    /// Slots that run a job.
+    busy: usize,
+    /// Jobs that are ready or running, by lane.
+    by_lane: Vec<usize>,
+    ending: bool,
+}
+
+/// The slots and the queue as the policies see them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View {
+    /// For `schedule::group`.
+    pub slots: SlotsView,
+    /// Slots that run a job.
+    pub busy: usize,
+    /// Jobs that are ready or running, by lane.
+    pub by_lane: Vec<usize>,
+}
+
+impl Slots {
+    /// Starts `count` threads, each with an executor of its own.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(
+        count: usize,
+        lanes: usize,
+        executor: impl Fn() -> Executor,
+        report: Report,
+    ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
+        let state = State { by_lane: vec![0; lanes], ..State::default() };
+        let slots = Self(Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), changed: Notify::new(), count }));
+        let mut threads = Vec::with_capacity(count);
+        for index in 0..count {
+            let (slots, executor, report) = (slots.clone(), executor(), report.clone());
+            let run = move || slots.serve(executor, &report);
+            threads.push(std::thread::Builder::new().name(format!("slot-{index}")).spawn(run)?);
+        }
+        Ok((slots, threads))
+    }
+
+    /// How many slots there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.count
+    }
+
+    /// What the policies need to know.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let state = self.lock();
+        let ready_ms = state.ready.iter().map(|ready| ready.running.work.estimate.p50_ms).sum();
+        let slots = SlotsView { idle: self.0.count - state.busy, ready: state.ready.len(), ready_ms };
+        View { slots, busy: state.busy, by_lane: state.by_lane.clone() }
+    }
+
+    /// Puts claimed jobs at the end of the ready queue.
+    pub fn push(&self, jobs: impl IntoIterator<Item = Ready>) {
+        let mut state = self.lock();
+        for job in jobs {
+            state.by_lane[job.running.lane_index] += 1;
+            state.ready.push_back(job);
+        }
+        drop(state);
+        self.0.work.notify_all();
+    }
+
+    /// Takes back ready jobs that have waited longer than `longer_than` while every slot is busy, or all of them.
+    #[must_use]
+    pub fn take_back(&self, longer_than: Option<Duration>) -> Vec<Ready> {
+        let mut state = self.lock();
+        let all_busy = state.busy == self.0.count;
+        let (back, stay) = std::mem::take(&mut state.ready)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|ready| longer_than.is_none_or(|limit| all_busy && ready.since.elapsed() > limit));
+        state.ready = stay;
+        for ready in &back {
+            state.by_lane[ready.running.lane_index] -= 1;
+        }
+        back.into()
+    }
+
+    /// Returns after the next change of a slot or of the ready queue. Cancel-safe; a change between two calls is not missed.
+    pub async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+
+    /// Lets every thread end once it runs nothing. What is ready stays in the queue.
+    pub fn end(&self) {
+        self.lock().ending = true;
+        self.0.work.notify_all();
+    }
+
+    fn serve(&self, mut executor: Executor, report: &Report) {
+        while let Some(ready) = self.take() {
+            ready.running.start();
+            let end = executor.execute(&ready.running, &ready.input);
+            report(ready.running.clone(), end);
+            let mut state = self.lock();
+            state.busy -= 1;
+            state.by_lane[ready.running.lane_index] -= 1;
+            drop(state);
+            self.0.changed.notify_one();
+        }
+    }
+
+    fn take(&self) -> Option<Ready> {
+        let mut state = self.lock();
+        loop {
+            if state.ending {
+                return None;
+            }
+            if let Some(ready) = state.ready.pop_front() {
+                state.busy += 1;
+                let ran_dry = state.ready.is_empty();
+                drop(state);
+                if ran_dry {
+                    // The next group may be claimed while this job runs.
+                    self.0.changed.notify_one();
+                }
+                return Some(ready);
+            }
+            state = self.0.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

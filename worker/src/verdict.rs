@@ -1,0 +1,150 @@
+//! What the end of a run means for its job: a pure decision. It never records anything, and it never overrules the store: a verdict is
+//! a proposal under the attempt's fence.
+
+use siding_core::{
+    clock::Timestamp,
+    job::{Failure, FailureCode, InterruptReason},
+    schedule::retry::retry_at,
+    store::Work,
+};
+
+use crate::{running::StopReason, runtime::RunError};
+
+/// How the run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunEnd {
+    /// It returned an output: JSON text.
+    Output(String),
+    /// It returned an error.
+    Error(RunError),
+    /// It panicked, with this message.
+    Panicked(String),
+    /// The model could not be loaded.
+    NotLoaded(String),
+    /// The input's blob could not be read.
+    NoInput(String),
+    /// It was handed back before it was started.
+    NotStarted,
+}
+
+/// What is to be recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// The job is done; this is its output.
+    Succeeded(String),
+    /// The attempt failed; when the next one is due.
+    Failed(Failure, Option<Timestamp>),
+    /// The computation was stopped by a cancel.
+    Stopped,
+    /// The attempt goes back to the queue.
+    Interrupted(InterruptReason),
+    /// Nothing: the attempt is no longer ours.
+    Discard,
+}
+
+/// Decides. `now` and `draw` (uniform in [0, 1)) are for the retry's due time.
+#[must_use]
+pub fn verdict(end: RunEnd, stop: Option<StopReason>, work: &Work, now: Timestamp, draw: f64) -> Verdict {
+    let failed = |code, message: String| {
+        let failure = Failure::new(code, message);
+        let retry_at = retry_at(&failure, work.failures + 1, work.attempts_max, now, draw);
+        Verdict::Failed(failure, retry_at)
+    };
+    match end {
+        // A result is a result, whatever was asked for meanwhile; the fence refuses it if the attempt is no longer the newest.
+        RunEnd::Output(output) => Verdict::Succeeded(output),
+        RunEnd::Error(RunError::BadInput(message)) => failed(FailureCode::BadInput, message),
+        RunEnd::Error(error @ RunError::OutputTooLarge { .. }) => failed(FailureCode::OutputTooLarge, error.to_string()),
+        RunEnd::Error(RunError::Failed(message)) => failed(FailureCode::RuntimeError, message),
+        RunEnd::Error(RunError::Stopped) => match stop {
+            Some(StopReason::Cancel) => Verdict::Stopped,
+            Some(StopReason::Drain) => Verdict::Interrupted(InterruptReason::Drain),
+            Some(StopReason::LeaseLost) => Verdict::Discard,
+            Some(StopReason::Timeout) => {
+                failed(FailureCode::RunTimeout, format!("the run passed its limit of {} ms", work.run_timeout.as_millis()))
+            }
+            None => failed(FailureCode::RuntimeError, "the runtime stopped the run without being asked".into()),
+        },
+        RunEnd::Panicked(message) => failed(FailureCode::Panicked, format!("the run panicked: {message}")),
+        RunEnd::NotLoaded(message) => failed(FailureCode::ModelUnavailable, message),
+        RunEnd::NoInput(message) => failed(FailureCode::RuntimeError, message),
+        RunEnd::NotStarted => match stop {
+            Some(StopReason::Cancel) => Verdict::Stopped,
+            Some(StopReason::LeaseLost) => Verdict::Discard,
+            Some(StopReason::Drain) => Verdict::Interrupted(InterruptReason::Drain),
+            Some(StopReason::Timeout) | None => Verdict::Interrupted(InterruptReason::NotStarted),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use siding_core::{
+        estimate::{Estimate, Source},
+        id::{Attempt, EventSeq, JobId},
+        store::Payload,
+    };
+
+    use super::*;
+
+    fn work(failures: u32) -> Work {
+        Work {
+            job: JobId::generate(),
+            attempt: Attempt(1),
+            model: "m".parse().expect("name"),
+            version: "1".parse().expect("name"),
+            lane: "instant".parse().expect("name"),
+            input: Payload::Inline("{}".into()),
+            estimate: Estimate { p50_ms: 1.0, p90_ms: 1.0, source: Source::Hint },
+            run_timeout: Duration::from_millis(50),
+            failures,
+            attempts_max: 3,
+            waited: Duration::ZERO,
+            event_seq: EventSeq(2),
+            traceparent: None,
+        }
+    }
+
+    #[test]
+    fn every_end_of_a_run_has_one_meaning() {
+        use StopReason as S;
+        let stopped = || RunEnd::Error(RunError::Stopped);
+        let broke = || RunEnd::Error(RunError::Failed("x".into()));
+        let ok = || RunEnd::Output("{}".into());
+        let rows = [
+            (ok(), None, 0, "succeeded"),
+            (ok(), Some(S::Cancel), 0, "succeeded"),
+            (ok(), Some(S::LeaseLost), 0, "succeeded"),
+            (broke(), None, 0, "runtime_error retried"),
+            (broke(), None, 2, "runtime_error final"),
+            (RunEnd::Error(RunError::BadInput("x".into())), None, 0, "bad_input final"),
+            (RunEnd::Error(RunError::OutputTooLarge { bytes: 2, max: 1 }), None, 0, "output_too_large final"),
+            (stopped(), Some(S::Cancel), 0, "stopped"),
+            (stopped(), Some(S::Drain), 0, "interrupted drain"),
+            (stopped(), Some(S::LeaseLost), 0, "discard"),
+            (stopped(), Some(S::Timeout), 0, "run_timeout final"),
+            (stopped(), None, 0, "runtime_error retried"),
+            (RunEnd::Panicked("x".into()), None, 0, "panicked retried"),
+            (RunEnd::NotLoaded("x".into()), None, 0, "model_unavailable retried"),
+            (RunEnd::NoInput("x".into()), None, 0, "runtime_error retried"),
+            (RunEnd::NotStarted, None, 0, "interrupted not_started"),
+            (RunEnd::NotStarted, Some(S::Drain), 0, "interrupted drain"),
+            (RunEnd::NotStarted, Some(S::Cancel), 0, "stopped"),
+            (RunEnd::NotStarted, Some(S::LeaseLost), 0, "discard"),
+        ];
+        for (end, stop, failures, expected) in rows {
+            let found = match verdict(end.clone(), stop, &work(failures), Timestamp(0), 0.5) {
+                Verdict::Succeeded(_) => "succeeded".into(),
+                Verdict::Failed(failure, retry) => {
+                    format!("{} {}", failure.code.as_str(), if retry.is_some() { "retried" } else { "final" })
+                }
+                Verdict::Stopped => "stopped".into(),
+                Verdict::Interrupted(reason) => format!("interrupted {}", reason.as_str()),
+                Verdict::Discard => "discard".into(),
+            };
+            assert_eq!(found, expected, "{end:?} {stop:?}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The worker as a whole: wires its stations together and stops them in an order that loses nothing. Stopping is: take nothing more and
+//! give back what is in hand; let running jobs end for a while; stop those that have not; record everything; then let the loops go.
+
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
+
+use siding_core::{
+    blob::Blobs,
+    broker::{Consumer, EventBus},
+    clock::Clock,
+    drain::{Drain, Unfinished},
+    id::WorkerId,
+    lane::Lanes,
+    model::repository::Repository,
+    store::Attempts,
+    telemetry::Metrics,
+};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    execute::Executor,
+    keeper, pump,
+    recorder::{self, Recorder},
+    running::{RunningJobs, StopReason},
+    runtime::ModelRuntime,
+    slots::Slots,
+    taking::{self, Taking},
+};
+
+/// Deliveries on their way from the pumps to the taking loop; the prefetch of the lanes is the real bound.
+const HANDS_MAX: usize = 1024;
+/// How long a run may take to end once it was told to stop, at shutdown.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the loops may take to end once nothing runs, at shutdown.
+const LOOPS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a worker works with.
+pub struct Parts {
+    /// Its name in leases and events.
+    pub worker: WorkerId,
+    /// The lanes, shortest first.
+    pub lanes: Lanes,
+    /// How many jobs run at once.
+    pub slots: usize,
+    /// How long a shutdown waits for running jobs before it interrupts them.
+    pub drain: Duration,
+    /// Where deliveries come from.
+    pub consumer: Arc<dyn Consumer>,
+    /// Where hints go and cancels are heard.
+    pub bus: Arc<dyn EventBus>,
+    /// Where jobs are claimed and recorded.
+    pub store: Arc<dyn Attempts>,
+    /// Where large inputs and outputs lie.
+    pub blobs: Blobs,
+    /// The models.
+    pub repository: Arc<Repository>,
+    /// What runs them.
+    pub runtime: Arc<dyn ModelRuntime>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A running worker.
+pub struct Worker {
+    /// Stops pumps and taking.
+    intake: Drain,
+    /// Stops keeper and observer.
+    rest: Drain,
+    /// The recorder ends when its last handle is gone.
+    recording: Drain,
+    running: Arc<RunningJobs>,
+    slots: Slots,
+    threads: Vec<JoinHandle<()>>,
+    patience: Duration,
+}
+
+impl Worker {
+    /// Starts a worker. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(parts: Parts) -> std::io::Result<Self> {
+        let (intake, rest, recording) = (Drain::new(), Drain::new(), Drain::new());
+        let running = Arc::new(RunningJobs::default());
+        let recorder = Recorder::start(
+            &recording,
+            recorder::Parts {
+                store: parts.store.clone(),
+                blobs: parts.blobs.clone(),
+                bus: parts.bus.clone(),
+                running: running.clone(),
+                clock: parts.clock.clone(),
+                metrics: parts.metrics.clone(),
+            },
+        );
+        let (slots, threads) = start_slots(&parts, &recorder)?;
+        keeper::start(
+            &rest,
+            keeper::Parts {
+                worker: parts.worker,
+                store: parts.store.clone(),
+                bus: parts.bus.clone(),
+                running: running.clone(),
+                metrics: parts.metrics.clone(),
+            },
+        );
+        start_taking(&intake, &parts, &slots, &running, recorder);
+        observe(&rest, &slots, &parts.metrics);
+        let report = parts.runtime.report();
+        tracing::info!(worker.id = %parts.worker, slots = parts.slots, runtime.name = report.name, runtime.version = report.version,
+            runtime.library = report.library, providers.active = report.providers_active.join(","), "worker started");
+        for (provider, why) in &report.providers_refused {
+            tracing::warn!(provider, why, "execution provider asked for and not active");
+        }
+        Ok(Self { intake, rest, recording, running, slots, threads, patience: parts.drain })
+    }
+
+    /// Whether it still takes work.
+    #[must_use]
+    pub fn is_taking(&self) -> bool {
+        !self.intake.is_stopping()
+    }
+
+    /// Stops: takes nothing more, waits for running jobs as long as configured, interrupts the rest, records everything.
+    ///
+    /// # Errors
+    /// `Unfinished` when a run does not end although it was stopped (it hangs in native code), or the store does not take the last
+    /// records: those jobs run again when their leases are over.
+    pub async fn stop(self) -> Result<(), Unfinished> {
+        self.intake.stopped(LOOPS_PATIENCE).await?;
+        if tokio::time::timeout(self.patience, self.running.none_left()).await.is_err() {
+            for running in self.running.all() {
+                running.stop(StopReason::Drain);
+            }
+        }
+        let stopped = tokio::time::timeout(STOP_PATIENCE, self.running.none_left()).await;
+        self.slots.end();
+        self.rest.stopped(LOOPS_PATIENCE).await?;
+        if stopped.is_err() {
+            // A thread that hangs cannot be joined; it ends with the process.
+            return Err(Unfinished { left: self.running.all().len(), waited_ms: STOP_PATIENCE.as_millis() });
+        }
+        let threads = self.threads;
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().filter_map(|thread| thread.join().err()).count()).await;
+        if !matches!(joined, Ok(0)) {
+            tracing::error!("a slot's thread panicked outside a run: a defect");
+        }
+        drop(self.slots);
+        self.recording.stopped(LOOPS_PATIENCE).await
+    }
+
+    /// Ends everything at once and records nothing, as a crash would. For fault tests: leases stay, deliveries are dropped.
+    pub fn abandon(self) {
+        self.intake.stop();
+        for running in self.running.all() {
+            drop(running.take_delivery());
+            running.stop(StopReason::LeaseLost);
+        }
+        self.slots.end();
+        self.rest.stop();
+    }
+}
+
+fn start_slots(parts: &Parts, recorder: &Recorder) -> std::io::Result<(Slots, Vec<JoinHandle<()>>)> {
+    let executor = || Executor::new(parts.runtime.clone(), parts.repository.clone());
+    let (recorder, handle) = (recorder.clone(), tokio::runtime::Handle::current());
+    let report = Arc::new(move |running, end| recorder.finished_blocking(running, end, &handle));
+    Slots::start(parts.slots, parts.lanes.as_slice().len(), executor, report)
+}
+
+fn start_taking(intake: &Drain, parts: &Parts, slots: &Slots, running: &Arc<RunningJobs>, recorder: Recorder) {
+    let (hands, deliveries) = mpsc::channel(HANDS_MAX);
+    let pumps = pump::Parts { consumer: parts.consumer.clone(), hands, clock: parts.clock.clone() };
+    let mut tickets = Vec::new();
+    for (index, lane) in parts.lanes.as_slice().iter().enumerate() {
+        let (ticket, asked) = watch::channel(None);
+        pump::start(intake, pumps.clone(), index, lane, asked);
+        tickets.push(ticket);
+    }
+    let taking = Taking::new(
+        taking::Parts {
+            worker: parts.worker,
+            lanes: parts.lanes.clone(),
+            store: parts.store.clone(),
+            blobs: parts.blobs.clone(),
+            clock: parts.clock.clone(),
+            metrics: parts.metrics.clone(),
+            slots: slots.clone(),
+            running: running.clone(),
+            recorder,
+        },
+        tickets,
+        intake.clone(),
+    );
+    intake.spawn(taking.run(deliveries));
+}
+
+/// Tells the gauges of the slots once a second.
+fn observe(drain: &Drain, slots: &Slots, metrics: &Arc<Metrics>) {
+    let (stop, slots, metrics) = (drain.clone(), slots.clone(), metrics.clone());
+    drain.spawn(async move {
+        loop {
+            metrics.slots(slots.view().busy, slots.count());
+            tokio::select! {
+                () = stop.stopping() => return,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+    });
+}
