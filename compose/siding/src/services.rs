@@ -1,0 +1,142 @@
+//! The services of one process, started over a filled set of seams and stopped in order: nothing is accepted any more, then nothing is
+//! taken any more, then what was done is recorded and published.
+
+use std::{sync::Arc, time::Duration};
+
+use siding_core::{
+    config::Settings,
+    drain::{Drain, Unfinished},
+    follow::Follower,
+    id::WorkerId,
+    lane::InvalidLanes,
+    model::repository::Repository,
+    telemetry::Metrics,
+};
+use siding_producer::{
+    dispatch, intake::Intake,
+    submitter::{self, Submitter},
+    sweep,
+};
+use siding_worker::{Worker, runtime::ModelRuntime};
+
+use crate::seams::Seams;
+
+/// How long the loops of the producing side may take to end.
+const LOOPS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why the services cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The lanes are not a valid set.
+    #[error(transparent)]
+    Lanes(#[from] InvalidLanes),
+    /// The system refuses a thread.
+    #[error("a worker's thread cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Running services.
+pub struct Services {
+    /// Accepts jobs.
+    pub intake: Arc<dyn Intake>,
+    /// Follows them.
+    pub follower: Follower,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    drain: Drain,
+    worker: Worker,
+}
+
+impl Services {
+    /// Starts producer, worker and follower. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// `Error`.
+    pub fn start(
+        seams: &Seams,
+        settings: &Settings,
+        repository: &Arc<Repository>,
+        runtime: Arc<dyn ModelRuntime>,
+    ) -> Result<Self, Error> {
+        let (drain, metrics) = (Drain::new(), Arc::new(Metrics::new()));
+        let lanes = settings.lanes()?;
+        let outbox = dispatch::start(
+            &drain,
+            dispatch::Parts {
+                publisher: seams.publisher.clone(),
+                store: seams.dispatch.clone(),
+                bus: seams.bus.clone(),
+                clock: seams.clock.clone(),
+                metrics: metrics.clone(),
+                relay_poll: settings.relay_poll(),
+                unpublished_max: settings.submit.unpublished_max,
+            },
+        );
+        sweep::start(
+            &drain,
+            sweep::Parts {
+                store: seams.attempts.clone(),
+                bus: seams.bus.clone(),
+                clock: seams.clock.clone(),
+                metrics: metrics.clone(),
+                every: settings.sweep_poll(),
+            },
+        );
+        let poll = Duration::from_millis(settings.stream.poll_ms);
+        let follower = Follower::start(&drain, seams.feed.clone(), &seams.bus, seams.clock.clone(), poll);
+        let intake = Submitter::start(
+            &drain,
+            submitter::Parts {
+                repository: repository.clone(),
+                blobs: seams.blobs.clone(),
+                submissions: seams.submissions.clone(),
+                jobs: seams.jobs.clone(),
+                outbox,
+                bus: seams.bus.clone(),
+                metrics: metrics.clone(),
+                lanes: lanes.clone(),
+                settings: settings.submit.clone(),
+            },
+        );
+        let worker = Worker::start(siding_worker::Parts {
+            worker: WorkerId::generate(),
+            lanes,
+            slots: settings.slots(),
+            drain: Duration::from_millis(settings.worker.drain_ms),
+            consumer: seams.consumer.clone(),
+            bus: seams.bus.clone(),
+            store: seams.attempts.clone(),
+            blobs: seams.blobs.clone(),
+            repository: repository.clone(),
+            runtime,
+            clock: seams.clock.clone(),
+            metrics: metrics.clone(),
+        })
+        .map_err(Error::Thread)?;
+        Ok(Self { intake, follower, metrics, drain, worker })
+    }
+
+    /// The drain whose stop signal ends streams and loops of the producing side.
+    #[must_use]
+    pub fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    /// Stops the worker, then the producing side.
+    ///
+    /// # Errors
+    /// `Unfinished` when something did not end in time; what it held goes on after the next start.
+    pub async fn stop(self) -> Result<(), Unfinished> {
+        let worker = self.worker.stop().await;
+        // The group commit ends with its last handle.
+        drop(self.intake);
+        let rest = self.drain.stopped(LOOPS_PATIENCE).await;
+        worker.and(rest)
+    }
+
+    /// Ends everything at once, as a crash would; for fault tests.
+    pub fn abandon(self) {
+        self.worker.abandon();
+        self.drain.stop();
+    }
+}
