@@ -158,7 +158,12 @@ mod tests {
         for other in others {
             assert_ne!(fingerprint(&other), base, "{other:?}");
         }
-        let same = Submission { id: Some(JobId::generate()), idempotency_key: "k".parse().ok(), traceparent: Some("t".into()), ..submission() };
+        let same = Submission {
+            id: Some(JobId::generate()),
+            idempotency_key: "k".parse().ok(),
+            traceparent: Some("t".into()),
+            ..submission()
+        };
         assert_eq!(fingerprint(&same), base);
     }
 }

@@ -92,16 +92,26 @@ impl Submitter {
             Some(key) => Some(self.in_flight.enter(key).ok_or(Refusal::InFlight)?),
             None => None,
         };
-        let input = self.parts.blobs.store_text(submission.input.clone()).await.map_err(unavailable("inputs cannot be stored"))?;
-        let checked =
-            Checked { manifest: &model.manifest, size, input, lanes: &self.parts.lanes, attempts_max: self.parts.settings.attempts_max };
+        let input =
+            self.parts.blobs.store_text(submission.input.clone()).await.map_err(unavailable("inputs cannot be stored"))?;
+        let checked = Checked {
+            manifest: &model.manifest,
+            size,
+            input,
+            lanes: &self.parts.lanes,
+            attempts_max: self.parts.settings.attempts_max,
+        };
         self.commit(admission::new_job(&submission, checked)).await
     }
 
     /// Overload is refused before any work is done for it.
     fn admit(&self) -> Result<(), Refusal> {
         if self.parts.outbox.backlog() >= self.parts.settings.unpublished_max {
-            return Err(Refusal::Unavailable { why: "too many accepted jobs wait for the broker", retry_after: RETRY_AFTER, source: None });
+            return Err(Refusal::Unavailable {
+                why: "too many accepted jobs wait for the broker",
+                retry_after: RETRY_AFTER,
+                source: None,
+            });
         }
         Ok(())
     }
@@ -109,8 +119,11 @@ impl Submitter {
     fn resolve(&self, submission: &Submission) -> Result<Arc<Model>, Refusal> {
         let model = submission.model.clone();
         self.parts.repository.resolve(&model, submission.version.as_ref()).map_err(|unresolved| match unresolved {
-            Unresolved::UnknownModel { known } => Refusal::UnknownModel { model, known: known.join(", ") },
-            Unresolved::UnknownVersion { version, known } => Refusal::UnknownVersion { model, version, known: known.join(", ") },
+            Unresolved::UnknownModel { known } => Refusal::UnknownModel { model, known },
+            Unresolved::UnknownVersion { known, .. } => match submission.version.clone() {
+                Some(version) => Refusal::UnknownVersion { model, version, known },
+                None => Refusal::UnknownModel { model, known },
+            },
             Unresolved::Broken { why } => Refusal::BrokenModel { model, why },
         })
     }
@@ -119,7 +132,9 @@ impl Submitter {
         let (id, delayed) = (job.id, !job.due_in.is_zero());
         let submitted = self.group.call(job).await.map_err(|error| match error {
             CallError::Overloaded => Refusal::Busy { retry_after: RETRY_AFTER },
-            CallError::Stopping => Refusal::Unavailable { why: "the service is stopping", retry_after: RETRY_AFTER, source: None },
+            CallError::Stopping => {
+                Refusal::Unavailable { why: "the service is stopping", retry_after: RETRY_AFTER, source: None }
+            }
             CallError::Failed(error) => {
                 self.parts.metrics.store_error("submit");
                 unavailable("the store does not answer")(CallError::Failed(error))

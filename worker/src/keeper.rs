@@ -135,7 +135,11 @@ async fn extend_leases(parts: &Parts, running: &[Arc<Running>]) {
         }
         Err(error) => {
             parts.metrics.store_error("extend");
-            tracing::error!(error = chain(&error), leases = leases.len(), "cannot extend leases; the work stops itself before they end");
+            tracing::error!(
+                error = chain(&error),
+                leases = leases.len(),
+                "cannot extend leases; the work stops itself before they end"
+            );
         }
     }
 }

@@ -121,17 +121,20 @@ impl Recorder {
         let finish = match self.finish(decide(end)).await {
             Ok(finish) => finish,
             // The result is lost with its blob store; the job is tried again.
-            Err(NotStored) => match self.finish(decide(RunEnd::Error(RunError::Failed("the output could not be stored".into())))).await {
-                Ok(finish) => finish,
-                Err(NotStored) => None,
-            },
+            Err(NotStored) => {
+                match self.finish(decide(RunEnd::Error(RunError::Failed("the output could not be stored".into())))).await {
+                    Ok(finish) => finish,
+                    Err(NotStored) => None,
+                }
+            }
         };
         let Some(finish) = finish else {
             self.shared.discard(&running).await;
             return;
         };
         self.shared.metrics.ran(&running.work.lane, run);
-        let record = Record { job: running.work.job, attempt: running.work.attempt, change: RecordChange::Finish { finish, run } };
+        let record =
+            Record { job: running.work.job, attempt: running.work.attempt, change: RecordChange::Finish { finish, run } };
         if self.queue.send(Outgoing { record, end: Some(running) }).await.is_err() {
             tracing::error!("the recorder has ended before the slots; its jobs come back when their leases are over");
         }
@@ -224,9 +227,13 @@ impl Shared {
         }
         let run_ms = run.as_secs_f64() * 1e3;
         match finish {
-            Finish::Failed { failure, .. } => tracing::warn!(job.id = %work.job, attempt = work.attempt.0, lane.name = %work.lane,
-                job.state = %state, failure.code = failure.code.as_str(), failure.message = failure.message, run_ms, "attempt failed"),
-            _ => tracing::info!(job.id = %work.job, attempt = work.attempt.0, lane.name = %work.lane, job.state = %state, run_ms, "attempt ended"),
+            Finish::Failed { failure, .. } => {
+                tracing::warn!(job.id = %work.job, attempt = work.attempt.0, lane.name = %work.lane,
+                job.state = %state, failure.code = failure.code.as_str(), failure.message = failure.message, run_ms, "attempt failed")
+            }
+            _ => {
+                tracing::info!(job.id = %work.job, attempt = work.attempt.0, lane.name = %work.lane, job.state = %state, run_ms, "attempt ended")
+            }
         }
     }
 

@@ -78,7 +78,7 @@ impl Running {
     /// Stops the run, for the first reason given. Safe at any time.
     pub fn stop(&self, reason: StopReason) {
         // A second reason changes nothing: the run is already ending.
-        drop(self.stop.set((reason, Instant::now())));
+        self.stop.get_or_init(|| (reason, Instant::now()));
         self.control.stop();
     }
 
@@ -90,7 +90,7 @@ impl Running {
 
     /// A slot starts it now.
     pub fn start(&self) {
-        drop(self.started.set(Instant::now()));
+        self.started.get_or_init(Instant::now);
     }
 
     /// How long it has been running; zero before it starts.

@@ -11,11 +11,7 @@ use std::{
 use siding_core::schedule::group::SlotsView;
 use tokio::sync::Notify;
 
-use crate::{
-    execute::Executor,
-    running::Running,
-    verdict::RunEnd,
-};
+use crate::{execute::Executor, running::Running, verdict::RunEnd};
 
 /// A claimed job with its input, waiting for a slot.
 #[derive(Debug)]

@@ -142,7 +142,8 @@ impl Worker {
             return Err(Unfinished { left: self.running.all().len(), waited_ms: STOP_PATIENCE.as_millis() });
         }
         let threads = self.threads;
-        let joined = tokio::task::spawn_blocking(move || threads.into_iter().filter_map(|thread| thread.join().err()).count()).await;
+        let joined =
+            tokio::task::spawn_blocking(move || threads.into_iter().filter_map(|thread| thread.join().err()).count()).await;
         if !matches!(joined, Ok(0)) {
             tracing::error!("a slot's thread panicked outside a run: a defect");
         }
