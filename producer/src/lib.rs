@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub mod dispatch;
+pub mod http;
 pub mod intake;
 pub mod submit;
 pub mod submitter;
