@@ -4,6 +4,7 @@
 //!
 //! `tests/contract` states what every implementation does; two dialects of SQL, one behaviour.
 
+mod decide;
 pub mod group;
 pub mod records;
 pub mod sqlite;

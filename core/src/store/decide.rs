@@ -1,0 +1,172 @@
+//! What a write does to a job, decided purely from the job as it is stored, the wish and the time: the part of a store that has
+//! nothing to do with a database. It must never read a clock or do I/O; an implementation loads jobs, calls this, and writes
+//! the changed jobs and the told events in one transaction.
+
+mod claim;
+mod record;
+mod tell;
+
+pub(super) use claim::Started;
+pub(super) use tell::{Data, NewEvent};
+
+use std::time::Duration;
+
+use crate::{
+    clock::Timestamp,
+    id::EventSeq,
+    job::{
+        Failure, FailureCode,
+        state::{Change, Illegal, State},
+    },
+    store::{JobRecord, Payload, Rescued},
+};
+
+/// A job with what only the store keeps of it.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    /// What callers see.
+    pub job: JobRecord,
+    /// Until when its claim holds; set exactly while running or cancelling.
+    pub lease_until: Option<Timestamp>,
+    /// When the broker confirmed it, if it has since it was queued last.
+    pub published_at: Option<Timestamp>,
+    /// When the caller asked for its end.
+    pub cancel_requested_at: Option<Timestamp>,
+    /// The output, where this call brought one.
+    pub output: Option<Payload>,
+    /// Whether this call changed anything.
+    pub changed: bool,
+}
+
+/// One call's time, and what it has to tell.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// The call's one "now".
+    pub now: Timestamp,
+    /// In the order in which they happened.
+    pub events: Vec<NewEvent>,
+}
+
+impl Ledger {
+    pub(super) fn at(now: Timestamp) -> Self {
+        Self { now, events: Vec::new() }
+    }
+}
+
+impl Stored {
+    /// The caller asks for the end. Returns whether that changed anything.
+    pub(super) fn cancel(&mut self, ledger: &mut Ledger) -> bool {
+        let before = self.job.state;
+        match self.apply(Change::Cancel, ledger.now) {
+            Ok(State::Canceled) => self.tell_canceled(None, ledger),
+            Ok(_) if before == State::Cancelling => return false,
+            Ok(_) => {
+                self.cancel_requested_at = Some(ledger.now);
+                self.tell(Data::Cancelling {}, ledger)
+            }
+            Err(Illegal { .. }) => return false,
+        };
+        true
+    }
+
+    /// What the sweep does: ends or requeues an attempt whose lease is over, expires a job that was not started in time.
+    /// `None` when there is nothing to do.
+    pub(super) fn sweep(&mut self, ledger: &mut Ledger) -> Option<Rescued> {
+        let (seq, code) = if self.is_overdue(ledger.now) {
+            (self.expire(ledger), None)
+        } else if self.lease_is_over(ledger.now) {
+            (self.lose(ledger), Some(FailureCode::WorkerLost))
+        } else {
+            return None;
+        };
+        Some(Rescued { job: self.job.id, lane: self.job.lane.clone(), state: self.job.state, seq: seq.ok()?, code })
+    }
+
+    /// Whether it was to start by now and never has. A job that has started once has kept its deadline: a retry may come later.
+    fn is_overdue(&self, now: Timestamp) -> bool {
+        self.job.state == State::Queued && self.job.attempt.0 == 0 && self.job.start_deadline_at.is_some_and(|at| at < now)
+    }
+
+    /// A lease holds up to, and not at, its end.
+    fn lease_is_over(&self, now: Timestamp) -> bool {
+        self.lease_until.is_some_and(|until| until <= now)
+    }
+
+    fn expire(&mut self, ledger: &mut Ledger) -> Result<EventSeq, Illegal> {
+        self.apply(Change::Expire, ledger.now)?;
+        Ok(self.tell(Data::Expired { start_deadline_at_ms: self.job.start_deadline_at }, ledger))
+    }
+
+    /// The attempt's worker is gone: the attempt has failed, and the next one is due at once.
+    fn lose(&mut self, ledger: &mut Ledger) -> Result<EventSeq, Illegal> {
+        let failure = Failure::new(FailureCode::WorkerLost, "the worker was lost while it ran this job");
+        self.fail(failure, Some(ledger.now), None, ledger)
+    }
+
+    /// The attempt has failed: requeued for `retry_at` while attempts are left, else failed; canceled if the caller asked for it.
+    fn fail(
+        &mut self,
+        failure: Failure,
+        retry_at: Option<Timestamp>,
+        run: Option<Duration>,
+        ledger: &mut Ledger,
+    ) -> Result<EventSeq, Illegal> {
+        let failures = self.job.failures + 1;
+        let retry_at = retry_at.filter(|_| failures < self.job.attempts_max);
+        let state = self.apply(if retry_at.is_some() { Change::Requeue } else { Change::Fail }, ledger.now)?;
+        if state == State::Canceled {
+            return Ok(self.tell_canceled(run, ledger));
+        }
+        self.job.failures = failures;
+        let (code, message, run_ms) = (failure.code, failure.message.clone(), run.map(tell::ms));
+        let data = match retry_at {
+            Some(due_at) => {
+                self.job.due_at = due_at;
+                Data::Retrying { code, message, due_at_ms: due_at, run_ms }
+            }
+            None => {
+                self.job.failure = Some(failure);
+                Data::Failed { code, message, run_ms }
+            }
+        };
+        Ok(self.tell(data, ledger))
+    }
+
+    /// Moves the state, and with it what is set exactly in some states.
+    fn apply(&mut self, change: Change, now: Timestamp) -> Result<State, Illegal> {
+        let state = self.job.state.apply(change)?;
+        self.job.state = state;
+        if !matches!(state, State::Running | State::Cancelling) {
+            self.job.worker = None;
+            self.lease_until = None;
+        }
+        if state == State::Queued {
+            self.published_at = None;
+        }
+        if state.is_terminal() {
+            self.job.finished_at = Some(now);
+        }
+        Ok(state)
+    }
+
+    fn tell_canceled(&mut self, run: Option<Duration>, ledger: &mut Ledger) -> EventSeq {
+        let data = match self.cancel_requested_at {
+            Some(at) => Data::canceled_running(ledger.now.since(at), run),
+            None => Data::canceled_queued(),
+        };
+        self.tell(data, ledger)
+    }
+
+    fn tell(&mut self, data: Data, ledger: &mut Ledger) -> EventSeq {
+        self.changed = true;
+        self.job.event_seq = EventSeq(self.job.event_seq.0 + 1);
+        ledger.events.push(NewEvent {
+            job: self.job.id,
+            seq: self.job.event_seq,
+            kind: data.kind(),
+            attempt: self.job.attempt,
+            data,
+        });
+        self.job.event_seq
+    }
+}

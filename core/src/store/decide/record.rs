@@ -1,0 +1,65 @@
+//! Recording what an attempt did, under its fence.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::{Data, Ledger, Stored, tell};
+use crate::{
+    id::EventSeq,
+    job::{
+        Finish,
+        state::{Change, Illegal, State},
+    },
+    store::{Error, Record, RecordChange, Recorded},
+};
+
+impl Stored {
+    /// Applies one record. A record whose attempt is not the newest or not running, or that asks for a move which the state
+    /// machine does not have (stopped without a cancel), is refused.
+    ///
+    /// # Errors
+    /// `Broken` when a chunk is not JSON, before anything is changed.
+    pub(in crate::store) fn record(&mut self, record: &Record, ledger: &mut Ledger) -> Result<Recorded, Error> {
+        let running = matches!(self.job.state, State::Running | State::Cancelling);
+        if !running || record.attempt != self.job.attempt {
+            return Ok(Recorded::Fenced);
+        }
+        let seq = match &record.change {
+            RecordChange::Progress { done, total } => Ok(self.tell(Data::Progress { done: *done, total: *total }, ledger)),
+            RecordChange::Output { chunk } => {
+                let chunk = RawValue::from_string(chunk.to_string())
+                    .map_err(|error| Error::Broken { what: "a piece of output is not JSON", source: error.into() })?;
+                Ok(self.tell(Data::Output { chunk }, ledger))
+            }
+            RecordChange::Finish { finish, run } => self.finish(finish, *run, ledger),
+        };
+        Ok(match seq {
+            Ok(seq) => Recorded::Done { state: self.job.state, seq },
+            Err(Illegal { .. }) => Recorded::Fenced,
+        })
+    }
+
+    fn finish(&mut self, finish: &Finish, run: Duration, ledger: &mut Ledger) -> Result<EventSeq, Illegal> {
+        match finish {
+            Finish::Succeeded { output } => {
+                self.apply(Change::Succeed, ledger.now)?;
+                self.job.has_output = true;
+                self.output = Some(output.clone());
+                Ok(self.tell(Data::Succeeded { run_ms: tell::ms(run) }, ledger))
+            }
+            Finish::Failed { failure, retry_at } => self.fail(failure.clone(), *retry_at, Some(run), ledger),
+            Finish::Stopped => {
+                self.apply(Change::Stopped, ledger.now)?;
+                Ok(self.tell_canceled(Some(run), ledger))
+            }
+            Finish::Interrupted { reason } => {
+                if self.apply(Change::Requeue, ledger.now)? == State::Canceled {
+                    return Ok(self.tell_canceled(Some(run), ledger));
+                }
+                self.job.due_at = ledger.now;
+                Ok(self.tell(Data::Interrupted { reason: reason.as_str(), run_ms: tell::ms(run) }, ledger))
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Connections: one that writes and a few that read. It decides who may use which connection and that a failed or abandoned
+//! transaction is rolled back before the next one begins. It knows no table.
+//!
+//! Transactions are plain statements here, not sqlx's: SQLite rolls some failed transactions back by itself (a full disk), which
+//! sqlx's own bookkeeping does not notice, and a whole transaction in one text is one hop to the connection's thread instead of one for each
+//! statement.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use sqlx::{
+    ConnectOptions, SqliteConnection, query::Query, sqlite::SqliteArguments, sqlite::SqliteConnectOptions, sqlite::SqliteRow,
+};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::errors;
+use crate::store::Error;
+
+/// One connection that is opened again when it was lost.
+pub(super) struct Link {
+    options: SqliteConnectOptions,
+    /// Used by one call at a time, in the order of asking. Held over awaits: that is the order of writing.
+    slot: Mutex<Slot>,
+}
+
+struct Slot {
+    /// `None` after a failure that the connection may not have survived.
+    connection: Option<SqliteConnection>,
+    /// Whether a transaction may be open that nobody will finish. Set before one begins, cleared once it is over; still set
+    /// when its caller has gone away in the middle.
+    abandoned: bool,
+}
+
+impl Link {
+    pub(super) async fn open(options: SqliteConnectOptions) -> Result<Self, Error> {
+        let connection = options.connect().await.map_err(errors::of_open)?;
+        Ok(Self { options, slot: Mutex::new(Slot { connection: Some(connection), abandoned: false }) })
+    }
+
+    /// The connection, once everybody who asked before has finished with it, with no transaction open.
+    pub(super) async fn turn(&self) -> Result<Turn<'_>, Error> {
+        self.prepare(self.slot.lock().await).await
+    }
+
+    async fn prepare<'a>(&'a self, mut slot: MutexGuard<'a, Slot>) -> Result<Turn<'a>, Error> {
+        if slot.abandoned {
+            slot.roll_back().await;
+        }
+        if slot.connection.is_none() {
+            slot.connection = Some(self.options.connect().await.map_err(errors::of_open)?);
+        }
+        Ok(Turn(slot))
+    }
+}
+
+impl Slot {
+    /// Ends whatever transaction is open; a connection that cannot even do that is given up.
+    async fn roll_back(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            match sqlx::query("ROLLBACK").execute(connection).await {
+                Ok(_) => (),
+                Err(error) if errors::is_no_transaction(&error) => (),
+                Err(_) => self.connection = None,
+            }
+        }
+        self.abandoned = false;
+    }
+}
+
+/// A connection in use by one call.
+pub(super) struct Turn<'a>(MutexGuard<'a, Slot>);
+
+pub(super) type Statement<'q> = Query<'q, sqlx::Sqlite, SqliteArguments>;
+
+impl Turn<'_> {
+    /// Runs statements outside of a transaction of ours, or a text that holds a whole one. Returns all their rows.
+    pub(super) async fn whole(&mut self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, Error> {
+        let rows = self.part(statement).await?;
+        self.0.abandoned = false;
+        Ok(rows)
+    }
+
+    /// Runs a part of a transaction: a text that begins it and does not end it.
+    pub(super) async fn part(&mut self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, Error> {
+        self.0.abandoned = true;
+        let Some(connection) = &mut self.0.connection else {
+            return Err(errors::of(sqlx::Error::WorkerCrashed));
+        };
+        match statement.fetch_all(connection).await {
+            Ok(rows) => Ok(rows),
+            Err(error) => {
+                if matches!(error, sqlx::Error::WorkerCrashed) {
+                    self.0.connection = None;
+                }
+                self.0.roll_back().await;
+                Err(errors::of(error))
+            }
+        }
+    }
+
+    /// Ends a transaction in which nothing was written.
+    pub(super) async fn nothing_written(mut self) -> Result<(), Error> {
+        self.whole(sqlx::query("COMMIT")).await.map(drop)
+    }
+}
+
+/// Connections for reading.
+pub(super) struct Readers {
+    links: Vec<Link>,
+    /// Where the next call waits when all are in use.
+    next: AtomicUsize,
+    /// Longest wait for a connection.
+    patience: Duration,
+}
+
+impl Readers {
+    pub(super) async fn open(options: &SqliteConnectOptions, count: u32, patience: Duration) -> Result<Self, Error> {
+        let mut links = Vec::new();
+        for _ in 0..count.max(1) {
+            links.push(Link::open(options.clone()).await?);
+        }
+        Ok(Self { links, next: AtomicUsize::new(0), patience })
+    }
+
+    /// Runs one reading statement on a free connection, or on the next one that becomes free.
+    pub(super) async fn rows(&self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, Error> {
+        for link in &self.links {
+            if let Ok(slot) = link.slot.try_lock() {
+                return link.prepare(slot).await?.whole(statement).await;
+            }
+        }
+        let link = &self.links[self.next.fetch_add(1, Ordering::Relaxed) % self.links.len()];
+        let turn = tokio::time::timeout(self.patience, link.turn());
+        let mut turn = turn.await.map_err(|elapsed| Error::Unavailable(elapsed.into()))??;
+        turn.whole(statement).await
+    }
+
+    /// Runs one reading statement that gives at most one row.
+    pub(super) async fn row(&self, statement: Statement<'_>) -> Result<Option<SqliteRow>, Error> {
+        Ok(self.rows(statement).await?.pop())
+    }
+}

@@ -1,0 +1,67 @@
+//! The outbox: what is due and not yet published.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use sqlx::{Row, query};
+
+use super::{SqliteStore, errors, rows};
+use crate::{
+    clock::Timestamp,
+    id::{Attempt, JobId},
+    store::{Dispatch, DueJob, Error, Publication},
+};
+
+const DUE: &str = "SELECT id, attempt, lane, model, version, due_at, p50_ms, traceparent FROM job INDEXED BY job_unpublished \
+     WHERE state = 'queued' AND published_at IS NULL AND due_at <= ?1 ORDER BY due_at, id LIMIT ?2";
+
+const MARK: &str = "UPDATE job SET published_at = ?2 FROM json_each(?1) AS p \
+     WHERE job.id = p.value ->> 'job' AND job.attempt = p.value ->> 'attempt' AND job.state = 'queued' \
+       AND job.published_at IS NULL";
+
+const BACKLOG: &str = "SELECT count(*) AS n FROM (SELECT 1 FROM job INDEXED BY job_unpublished \
+     WHERE state = 'queued' AND published_at IS NULL AND due_at <= ?1 LIMIT ?2)";
+
+const NEXT_DUE: &str = "SELECT min(due_at) AS due_at FROM job INDEXED BY job_unpublished \
+     WHERE state = 'queued' AND published_at IS NULL";
+
+const FORGET: &str = "UPDATE job SET published_at = NULL WHERE state = 'queued' AND published_at IS NOT NULL RETURNING id";
+
+#[derive(Serialize)]
+struct PublicationRow {
+    job: JobId,
+    attempt: Attempt,
+}
+
+#[async_trait]
+impl Dispatch for SqliteStore {
+    async fn due(&self, limit: usize) -> Result<Vec<DueJob>, Error> {
+        let due = query(DUE).bind(self.clock.now().0).bind(rows::limit(limit));
+        self.readers.rows(due).await?.iter().map(rows::due).collect()
+    }
+
+    async fn mark_published(&self, published: &[Publication]) -> Result<(), Error> {
+        let array = rows::array(published.iter().map(|p| PublicationRow { job: p.job, attempt: p.attempt }))?;
+        let mut turn = self.writer.turn().await?;
+        let now = self.clock.now();
+        turn.whole(query(MARK).bind(array).bind(now.0)).await.map(drop)
+    }
+
+    async fn backlog(&self, limit: usize) -> Result<usize, Error> {
+        let counted = self.readers.row(query(BACKLOG).bind(self.clock.now().0).bind(rows::limit(limit))).await?;
+        let count: u64 = counted.map_or(Ok(0), |row| row.try_get("n")).map_err(errors::of)?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    async fn next_due_in(&self) -> Result<Option<Duration>, Error> {
+        let found = self.readers.row(query(NEXT_DUE)).await?;
+        let due_at: Option<i64> = found.map_or(Ok(None), |row| row.try_get("due_at")).map_err(errors::of)?;
+        Ok(due_at.map(|due_at| Timestamp(due_at).since(self.clock.now())))
+    }
+
+    async fn forget_published(&self) -> Result<u64, Error> {
+        let mut turn = self.writer.turn().await?;
+        Ok(turn.whole(query(FORGET)).await?.len() as u64)
+    }
+}

@@ -1,0 +1,93 @@
+//! Keeping and recording attempts.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use sqlx::{Row, query};
+
+use super::{
+    SqliteStore, errors,
+    rows::{self, Reading, job_columns},
+    write::{Jobs, id_array},
+};
+use crate::{
+    id::{Attempt, JobId, WorkerId},
+    job::State,
+    store::{Attempts, Claim, Claimed, Error, Extended, Lease, Record, Recorded, Rescued, decide::Ledger},
+};
+
+const BEGIN: &str = concat!(
+    "BEGIN IMMEDIATE; SELECT ",
+    job_columns!(),
+    " FROM json_each(?1) AS wanted CROSS JOIN job AS j ON j.id = wanted.value"
+);
+
+const EXTEND: &str = "UPDATE job SET lease_until = ?3 + (l.value ->> 'lease_ms') FROM json_each(?1) AS l \
+     WHERE job.id = l.value ->> 'job' AND job.attempt = l.value ->> 'attempt' AND job.worker = ?2 \
+       AND job.state IN ('running', 'cancelling') \
+     RETURNING id, attempt, state";
+
+#[derive(Serialize)]
+struct LeaseRow {
+    job: JobId,
+    attempt: Attempt,
+    lease_ms: i64,
+}
+
+#[async_trait]
+impl Attempts for SqliteStore {
+    async fn claim(&self, worker: WorkerId, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+        self.claim_group(worker, claims).await
+    }
+
+    async fn extend(&self, worker: WorkerId, leases: &[Lease]) -> Result<Vec<Extended>, Error> {
+        let array = rows::array(leases.iter().map(|lease| LeaseRow {
+            job: lease.job,
+            attempt: lease.attempt,
+            lease_ms: rows::ms(lease.lease).min(LEASE_MS_MAX),
+        }))?;
+        let mut turn = self.writer.turn().await?;
+        let now = self.clock.now();
+        let extended = turn.whole(query(EXTEND).bind(array).bind(worker.to_string()).bind(now.0)).await?;
+        let mut held = HashMap::with_capacity(extended.len());
+        for row in &extended {
+            let row = Reading(row);
+            let job: JobId = row.parsed("id").map_err(|cause| errors::broken("an extended job's id", cause))?;
+            let state: State = row.parsed("state").map_err(|cause| errors::broken("an extended job's state", cause))?;
+            let attempt: u32 = row.0.try_get("attempt").map_err(errors::of)?;
+            held.insert((job, Attempt(attempt)), state);
+        }
+        let answer = |lease: &Lease| match held.get(&(lease.job, lease.attempt)) {
+            Some(State::Cancelling) => Extended::CancelRequested,
+            Some(_) => Extended::Held,
+            None => Extended::Lost,
+        };
+        Ok(leases.iter().map(answer).collect())
+    }
+
+    async fn record(&self, records: &[Record]) -> Result<Vec<Recorded>, Error> {
+        let ids = id_array(records.iter().map(|record| record.job))?;
+        let (turn, rows) = self.begin(query(BEGIN).bind(ids)).await?;
+        let mut ledger = Ledger::at(self.clock.now());
+        let mut jobs = Jobs::of(&rows)?;
+        let record_one = |record: &Record| match jobs.get_mut(record.job) {
+            Some(stored) => stored.record(record, &mut ledger),
+            None => Ok(Recorded::Fenced),
+        };
+        let recorded = records.iter().map(record_one).collect::<Result<_, _>>()?;
+        self.commit(turn, &jobs, &ledger).await?;
+        Ok(recorded)
+    }
+
+    async fn sweep(&self, limit: usize) -> Result<Vec<Rescued>, Error> {
+        self.sweep_some(limit).await
+    }
+
+    async fn end_all_leases(&self) -> Result<u64, Error> {
+        self.end_leases().await
+    }
+}
+
+/// Longest lease, in milliseconds: an added one stays far from where SQLite's integers end.
+const LEASE_MS_MAX: i64 = 1 << 52;
