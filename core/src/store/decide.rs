@@ -79,7 +79,8 @@ impl Stored {
         } else {
             return None;
         };
-        Some(Rescued { job: self.job.id, lane: self.job.lane.clone(), state: self.job.state, seq: seq.ok()?, code })
+        let job = &self.job;
+        Some(Rescued { job: job.id, lane: job.lane.clone(), model: job.model.clone(), state: job.state, seq: seq.ok()?, code })
     }
 
     /// Whether it was to start by now and never has. A job that has started once has kept its deadline: a retry may come later.

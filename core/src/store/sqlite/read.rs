@@ -1,6 +1,6 @@
 //! Reading jobs and events, beside the writer.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{Row, query, sqlite::SqliteRow};
@@ -8,8 +8,10 @@ use sqlx::{Row, query, sqlite::SqliteRow};
 use super::{
     SqliteStore, errors,
     rows::{self, Reading, job_columns},
+    write::id_array,
 };
 use crate::{
+    clock::Timestamp,
     id::{EventSeq, JobId},
     job::{Event, State},
     store::{Counts, Error, Feed, JobFilter, JobRecord, Jobs, Page, Payload},
@@ -44,6 +46,11 @@ const COUNTS: &str = "SELECT lane, sum(due_at <= ?1) AS queued, sum(due_at > ?1)
      ORDER BY lane";
 
 const EVENTS: &str = "SELECT seq, kind, at, attempt, data FROM event WHERE job_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+
+/// A finished job's newest event is its terminal one.
+const ENDED: &str = "SELECT e.job_id, e.seq, e.kind, e.at, e.attempt, e.data FROM json_each(?1) AS wanted \
+     CROSS JOIN job AS j ON j.id = wanted.value AND j.finished_at IS NOT NULL \
+     CROSS JOIN event AS e ON e.job_id = j.id AND e.seq = j.event_seq";
 
 #[async_trait]
 impl Jobs for SqliteStore {
@@ -106,10 +113,10 @@ impl Jobs for SqliteStore {
     }
 }
 
-fn count(row: &SqliteRow, now: crate::clock::Timestamp) -> Result<Counts, Error> {
+fn count(row: &SqliteRow, now: Timestamp) -> Result<Counts, Error> {
     let queued: u64 = row.try_get("queued").map_err(errors::of)?;
     let oldest: Option<i64> = row.try_get("oldest").map_err(errors::of)?;
-    let due_for = |at: i64| -> Duration { now.since(crate::clock::Timestamp(at)) };
+    let due_for = |at: i64| -> Duration { now.since(Timestamp(at)) };
     Ok(Counts {
         lane: Reading(row).parsed("lane").map_err(|cause| errors::broken("a lane's name", cause))?,
         queued,
@@ -124,5 +131,14 @@ impl Feed for SqliteStore {
     async fn events(&self, job: JobId, after: EventSeq, limit: usize) -> Result<Vec<Event>, Error> {
         let events = query(EVENTS).bind(job.to_string()).bind(i64::from(after.0)).bind(rows::limit(limit));
         self.readers.rows(events).await?.iter().map(|row| rows::event(job, row)).collect()
+    }
+
+    async fn ended(&self, jobs: &[JobId]) -> Result<Vec<Option<Event>>, Error> {
+        let mut ended = HashMap::with_capacity(jobs.len());
+        for row in &self.readers.rows(query(ENDED).bind(id_array(jobs.iter().copied())?)).await? {
+            let job = Reading(row).parsed("job_id").map_err(|cause| errors::broken("an event's job", cause))?;
+            ended.insert(job, rows::event(job, row)?);
+        }
+        Ok(jobs.iter().map(|job| ended.get(job).cloned()).collect())
     }
 }

@@ -19,16 +19,14 @@ use crate::{
 };
 
 /// Inserts the jobs whose id and key are free, in order, and their events; returns which ones.
-const BEGIN_AND_INSERT: &str = concat!(
-    "BEGIN IMMEDIATE; INSERT INTO job (id, model, version, lane, state, event_seq, attempts_max, created_at, due_at, start_deadline_at, \
+const BEGIN_AND_INSERT: &str = "BEGIN IMMEDIATE; INSERT INTO job (id, model, version, lane, state, event_seq, attempts_max, created_at, due_at, start_deadline_at, \
        run_timeout_ms, p50_ms, p90_ms, estimate_source, retry_of, traceparent, idempotency_key, fingerprint, input, input_blob) \
      SELECT value ->> 'id', value ->> 'model', value ->> 'version', value ->> 'lane', 'queued', 1, value ->> 'attempts_max', \
        value ->> 'created_at', value ->> 'due_at', value ->> 'start_deadline_at', value ->> 'run_timeout_ms', \
        value ->> 'p50_ms', value ->> 'p90_ms', value ->> 'estimate_source', value ->> 'retry_of', value ->> 'traceparent', \
        value ->> 'idempotency_key', unhex(value ->> 'fingerprint'), value ->> 'input', value ->> 'input_blob' \
      FROM json_each(?1) WHERE true \
-     ON CONFLICT DO NOTHING RETURNING id, idempotency_key"
-);
+     ON CONFLICT DO NOTHING RETURNING id, idempotency_key";
 
 const INSERT_EVENTS_AND_COMMIT: &str = concat!(insert_events!(), "; COMMIT");
 
