@@ -4,13 +4,52 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use siding_core::{
-    api::{LaneList, LaneView, ModelList, path::ModelPath},
+    api::{BrokenView, CostView, DimensionView, LaneList, LaneView, ModelList, ModelView, TensorView, path::ModelPath},
     id::ModelName,
+    model::repository::{Broken, Model, Repository},
     problem::{Code, Problem},
     retry::{Policy, retry},
+    tensor::{Dim, TensorSpec},
 };
 
-use super::ProducerState;
+use super::{Catalog, ProducerState};
+
+impl Catalog for Repository {
+    fn list(&self) -> ModelList {
+        let broken = |broken: &Broken| BrokenView { folder: broken.folder.clone(), error: broken.why.clone() };
+        ModelList {
+            models: self.models().iter().map(|model| view(model)).collect(),
+            broken: self.broken().iter().map(broken).collect(),
+        }
+    }
+}
+
+fn view(model: &Model) -> ModelView {
+    let manifest = &model.manifest;
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    ModelView {
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        runner: manifest.runner.to_string(),
+        description: given(&manifest.description),
+        license: given(&manifest.license),
+        inputs: manifest.inputs.iter().map(tensor).collect(),
+        outputs: manifest.outputs.iter().map(tensor).collect(),
+        cost: Some(CostView { base_ms: manifest.cost.base_ms, per_unit_ms: manifest.cost.per_unit_ms }),
+    }
+}
+
+fn tensor(spec: &TensorSpec) -> TensorView {
+    let dimension = |dim: &Dim| match dim {
+        Dim::Fixed(size) => DimensionView::Size(i64::try_from(*size).unwrap_or(i64::MAX)),
+        Dim::Symbol(symbol) => DimensionView::Name(symbol.clone()),
+    };
+    TensorView {
+        name: spec.name.clone(),
+        datatype: spec.datatype.as_str().to_owned(),
+        shape: spec.shape.iter().map(dimension).collect(),
+    }
+}
 
 /// Lists the models.
 #[utoipa::path(
