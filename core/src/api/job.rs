@@ -96,7 +96,7 @@ pub struct JobView {
     pub failure: Option<Failure>,
     /// The model's answer; present exactly when `state` is `succeeded`, but not in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub output: Option<Box<RawValue>>,
     /// The job that this one runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]

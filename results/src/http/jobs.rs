@@ -55,7 +55,7 @@ pub async fn get(State(state): State<Arc<ResultsState>>, JobPath(id): JobPath) -
     get, path = "/v1/jobs/{id}/result", tag = "jobs",
     params(("id" = String, Path, description = "The job's id.")),
     responses(
-        (status = 200, description = "The model's output.", body = Object),
+        (status = 200, description = "The model's output.", body = serde_json::Value),
         (status = 400, description = "invalid_request", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "unknown_job", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "not_finished", body = Problem, content_type = "application/problem+json"),
