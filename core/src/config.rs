@@ -116,12 +116,22 @@ impl Settings {
     /// # Errors
     /// `Unreadable` or `Invalid` for the first value that is wrong, `Lanes` for a wrong lane.
     pub fn load(file: Option<&Path>) -> Result<Self, Error> {
+        Self::load_with(
+            file,
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        )
+    }
+
+    /// Only variables with a section are settings: `SIDING_SERVER` and `SIDING_CACHE` speak to the command line and to `make`.
+    fn load_with(file: Option<&Path>, variables: impl Iterator<Item = (String, String)>) -> Result<Self, Error> {
+        let variables = variables.filter(|(name, _)| name.starts_with("SIDING_") && name.contains("__")).collect();
+        let environment = config::Environment::with_prefix("SIDING").prefix_separator("_").separator("__");
         let mut builder = config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
         if let Some(file) = file {
             builder = builder.add_source(config::File::from(file).format(config::FileFormat::Toml).required(true));
         }
         let settings: Self = builder
-            .add_source(config::Environment::with_prefix("SIDING").prefix_separator("_").separator("__").try_parsing(true))
+            .add_source(environment.try_parsing(true).source(Some(variables)))
             .build()
             .and_then(config::Config::try_deserialize)
             .map_err(Error::Unreadable)?;
@@ -191,5 +201,17 @@ mod tests {
     #[test]
     fn the_compiled_in_defaults_are_complete_and_valid() {
         Settings::default().check().expect("valid");
+    }
+
+    #[test]
+    fn a_variable_with_a_section_is_a_setting_and_every_other_is_not() {
+        let load = |name: &str, value: &str| Settings::load_with(None, [(name.to_owned(), value.to_owned())].into_iter());
+        assert_eq!(load("SIDING_WORKER__SLOTS", "4").expect("a setting").worker.slots, 4);
+        for other in ["SIDING_CACHE", "SIDING_SERVER", "OTHER__SLOTS"] {
+            assert_eq!(load(other, "anything").expect("not a setting"), Settings::default(), "{other}");
+        }
+        for (name, value) in [("SIDING_WORKER__SLOT", "4"), ("SIDING_WORKER__SLOTS", "many"), ("SIDING_STORE__READERS", "0")] {
+            assert!(load(name, value).is_err(), "{name}={value}");
+        }
     }
 }
