@@ -23,12 +23,15 @@ const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Room for request bodies, shared by all requests. Clones are the same room.
 #[derive(Debug, Clone)]
-pub struct Bodies(Arc<Semaphore>);
+pub struct Bodies {
+    room: Arc<Semaphore>,
+    patience: Duration,
+}
 
 impl Default for Bodies {
-    /// `limits::BODIES_BYTES_MAX` of room.
+    /// `limits::BODIES_BYTES_MAX` of room, and `limits::BODY_READ_SECS_MAX` for a body to arrive.
     fn default() -> Self {
-        Self::of(limits::BODIES_BYTES_MAX)
+        Self::new(limits::BODIES_BYTES_MAX, Duration::from_secs(limits::BODY_READ_SECS_MAX))
     }
 }
 
@@ -40,10 +43,10 @@ pub struct Held<T> {
 }
 
 impl Bodies {
-    /// That much room.
+    /// Room for `bytes_max`; a body may take `patience` to arrive.
     #[must_use]
-    pub fn of(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes / PIECE_BYTES)))
+    pub fn new(bytes_max: usize, patience: Duration) -> Self {
+        Self { room: Arc::new(Semaphore::new(bytes_max / PIECE_BYTES)), patience }
     }
 
     /// Reads a JSON body into a `T`.
@@ -53,8 +56,7 @@ impl Bodies {
     /// `invalid_request`.
     pub async fn read<T: DeserializeOwned>(&self, headers: &HeaderMap, body: Body) -> Result<Held<T>, Problem> {
         check_headers(headers)?;
-        let patience = Duration::from_secs(limits::BODY_READ_SECS_MAX);
-        let (bytes, room) = tokio::time::timeout(patience, self.collect(body)).await.map_err(|_| too_slow())??;
+        let (bytes, room) = tokio::time::timeout(self.patience, self.collect(body)).await.map_err(|_| self.too_slow())??;
         json::parse(&bytes).map(|value| Held { value, _room: room })
     }
 
@@ -71,7 +73,7 @@ impl Bodies {
             let more = (bytes.len() + chunk.len()).div_ceil(PIECE_BYTES).saturating_sub(held);
             if more > 0 {
                 let permit =
-                    self.0.clone().try_acquire_many_owned(u32::try_from(more).unwrap_or(u32::MAX)).map_err(|_| busy())?;
+                    self.room.clone().try_acquire_many_owned(u32::try_from(more).unwrap_or(u32::MAX)).map_err(|_| busy())?;
                 match room.as_mut() {
                     Some(room) => room.merge(permit),
                     None => room = Some(permit),
@@ -80,6 +82,10 @@ impl Bodies {
             bytes.extend_from_slice(&chunk);
         }
         Ok((bytes, room))
+    }
+
+    fn too_slow(&self) -> Problem {
+        Problem::new(Code::BodyTooSlow, format!("The body did not arrive within {} seconds.", self.patience.as_secs()))
     }
 }
 
@@ -100,10 +106,6 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
 
 fn too_large() -> Problem {
     Problem::new(Code::BodyTooLarge, format!("The body is larger than {} bytes.", limits::BODY_BYTES_MAX))
-}
-
-fn too_slow() -> Problem {
-    Problem::new(Code::BodyTooSlow, format!("The body did not arrive within {} seconds.", limits::BODY_READ_SECS_MAX))
 }
 
 fn busy() -> Problem {
