@@ -229,7 +229,7 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// Checks that the product of `shape` is the number of elements. No dimension may be 0: there are no empty tensors.
+    /// Checks that the product of `shape` is the number of elements. A dimension may be 0: a model may find nothing.
     ///
     /// # Errors
     /// `Invalid` says how many elements the shape wants.
@@ -237,9 +237,8 @@ impl Tensor {
         if shape.len() > limits::TENSOR_RANK_MAX {
             return Err(Invalid(format!("{} dimensions are more than {}", shape.len(), limits::TENSOR_RANK_MAX)));
         }
-        let wanted = elements(&shape)?;
-        if wanted != data.len() {
-            return Err(Invalid(format!("the shape {shape:?} has {wanted} elements, the data {}", data.len())));
+        if shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size)) != Some(data.len()) {
+            return Err(Invalid(format!("the shape {shape:?} does not have the {} elements of the data", data.len())));
         }
         Ok(Self { shape, data })
     }
@@ -261,17 +260,6 @@ impl Tensor {
     pub fn into_parts(self) -> (Vec<usize>, TensorData) {
         (self.shape, self.data)
     }
-}
-
-/// The product of a shape: at least 1, at most `limits::TENSOR_ELEMENTS_MAX`.
-fn elements(shape: &[usize]) -> Result<usize, Invalid> {
-    if shape.contains(&0) {
-        return Err(Invalid(format!("the shape {shape:?} has no elements; every dimension must be at least 1")));
-    }
-    let product = shape.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim));
-    product.filter(|&product| product <= limits::TENSOR_ELEMENTS_MAX).ok_or_else(|| {
-        Invalid(format!("the shape {shape:?} has more than the {} elements that are allowed", limits::TENSOR_ELEMENTS_MAX))
-    })
 }
 
 /// Named tensors in the order in which the model declares them; at most `limits::TENSORS_MAX`, names unique.

@@ -1,10 +1,14 @@
 //! The runtime seam: something that loads models and runs them, blocking, on a thread that the caller provides. It decides nothing
 //! about jobs: no retries, no leases, no recording. A stop must end a run soon; a panic in here costs one job, never the worker.
 
+pub mod choose;
 pub mod control;
+pub mod onnx;
+pub mod scripted;
 
-use siding_core::model::repository::Model;
+use siding_core::{model::repository::Model, tensor::InputProblem};
 
+pub use choose::Runtimes;
 pub use control::{Report as RunReport, RunControl};
 
 /// What a runtime is and what it can do, for the start-up report, `siding doctor` and `/v1/models`.
@@ -37,6 +41,15 @@ pub struct LoadError {
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+impl LoadError {
+    /// Why this model cannot be loaded.
+    #[must_use]
+    pub fn new(model: &Model, why: impl Into<String>) -> Self {
+        let manifest = &model.manifest;
+        Self { model: manifest.name.to_string(), version: manifest.version.to_string(), why: why.into(), source: None }
+    }
+}
+
 /// Why a run gave no output.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RunError {
@@ -57,6 +70,15 @@ pub enum RunError {
     /// `RunControl::stop` was called and the computation has ended because of it.
     #[error("the run was stopped")]
     Stopped,
+}
+
+impl RunError {
+    /// `BadInput` with every problem and its place.
+    #[must_use]
+    pub fn bad_input(problems: &[InputProblem]) -> Self {
+        let told: Vec<_> = problems.iter().map(|problem| format!("{} {}", problem.pointer, problem.detail)).collect();
+        Self::BadInput(told.join("; "))
+    }
 }
 
 /// Loads models. One per process; shared by all slots.

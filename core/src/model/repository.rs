@@ -6,8 +6,13 @@ mod scan;
 
 use std::{cmp::Ordering, path::PathBuf, sync::Arc};
 
-use super::manifest::Manifest;
-use crate::id::{ModelName, ModelVersion};
+use sha2::{Digest, Sha256};
+
+use super::manifest::{CheckedFile, Manifest};
+use crate::{
+    blob::hex,
+    id::{ModelName, ModelVersion},
+};
 
 pub use scan::Error;
 
@@ -27,6 +32,31 @@ impl Model {
     pub fn file(&self) -> Option<PathBuf> {
         self.manifest.file.as_ref().map(|file| self.folder.join(&file.model.path))
     }
+
+    /// Reads one of its files whole. The bytes that are returned are the ones that were checked: nobody can exchange them in between.
+    ///
+    /// # Errors
+    /// `Unreadable` when the file is missing, leads out of the folder, or has another SHA-256 than the manifest says.
+    pub fn read(&self, file: &CheckedFile) -> Result<Vec<u8>, Unreadable> {
+        let unreadable = |why: String| Unreadable { file: file.path.clone(), why };
+        let path = scan::inside(&self.folder, &self.folder.join(&file.path)).map_err(unreadable)?;
+        let bytes = std::fs::read(path).map_err(|error| unreadable(format!("cannot be read: {}", error.kind())))?;
+        let found: [u8; 32] = Sha256::digest(&bytes).into();
+        if found != file.sha256 {
+            return Err(unreadable(format!("has the SHA-256 {}, the manifest says {}", hex(&found), hex(&file.sha256))));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Why a model's file cannot be had. Safe to show to a caller.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file} {why}")]
+pub struct Unreadable {
+    /// Its name in the model's folder.
+    pub file: String,
+    /// What is wrong.
+    pub why: String,
 }
 
 /// One version that cannot be served. Safe to show to a caller: only names below the repository.

@@ -24,14 +24,16 @@ pub enum Script<'a> {
         /// Any JSON value, as text.
         value: &'a str,
     },
-    /// `{"op":"delay","ms":n,"steps":k?}`: waits `n` ms in `k` equal steps (1 when not given), with progress after each.
+    /// `{"op":"delay","ms":n,"steps":k?}`: waits `n` ms, in `k` equal steps with progress after each when `k` is given; the output
+    /// is `n`.
     Delay {
         /// How long, in milliseconds.
         ms: u64,
         /// In how many steps.
-        steps: u64,
+        steps: Option<u64>,
     },
-    /// `{"op":"fail","times":n,"key":"k","message":"m"?}`: the first `n` runs with this key in this process fail, later ones succeed.
+    /// `{"op":"fail","times":n,"key":"k","message":"m"?}`: the first `n` runs with this key in this process fail, later ones
+    /// give how often it has failed.
     Fail {
         /// How many runs fail.
         times: u64,
@@ -70,7 +72,7 @@ impl<'a> Script<'a> {
         let (script, known): (Self, &[&str]) = match op.trim_matches('"') {
             "echo" => (Self::Echo { value: read.echoed()? }, &["value"]),
             "delay" => {
-                let steps = read.number_or("steps", 1, 1, STEPS_MAX)?;
+                let steps = read.fields.get("steps").map(|_| read.number("steps", 1, STEPS_MAX)).transpose()?;
                 (Self::Delay { ms: read.number("ms", 0, limits::HORIZON_MS_MAX)?, steps }, &["ms", "steps"])
             }
             "fail" => {
@@ -128,10 +130,6 @@ impl<'a> Reader<'a> {
         number.ok_or_else(|| problem(name, format!("must be {expected}, not {}", quoted(text))))
     }
 
-    fn number_or(&self, name: &str, absent: u64, min: u64, max: u64) -> Result<u64, InputProblem> {
-        if self.fields.get(name).is_none() { Ok(absent) } else { self.number(name, min, max) }
-    }
-
     fn echoed(&self) -> Result<&'a str, InputProblem> {
         let value = self.fields.get("value").ok_or_else(|| problem("value", "is missing: any JSON value".into()))?;
         if depth(value) > ECHO_DEPTH_MAX {
@@ -171,8 +169,8 @@ mod tests {
             (r#"{"op":"noop"}"#, Ok(Script::Noop)),
             (r#"{"value":{"a":[1]},"op":"echo"}"#, Ok(Script::Echo { value: r#"{"a":[1]}"# })),
             (r#"{"op":"echo","value":"[[[]"}"#, Ok(Script::Echo { value: r#""[[[]""# })),
-            (r#"{"op":"delay","ms":5}"#, Ok(Script::Delay { ms: 5, steps: 1 })),
-            (r#"{"op":"delay","ms":5,"steps":2}"#, Ok(Script::Delay { ms: 5, steps: 2 })),
+            (r#"{"op":"delay","ms":5}"#, Ok(Script::Delay { ms: 5, steps: None })),
+            (r#"{"op":"delay","ms":5,"steps":2}"#, Ok(Script::Delay { ms: 5, steps: Some(2) })),
             (r#"{"op":"fail","times":1,"key":"k"}"#, Ok(Script::Fail { times: 1, key: "\"k\"", message: None })),
             (r#"{"op":"big","bytes":100}"#, Ok(Script::Big { bytes: 100 })),
             (r#"{"op":"stream","chunks":3}"#, Ok(Script::Stream { chunks: 3 })),

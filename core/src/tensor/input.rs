@@ -4,7 +4,7 @@
 use half::f16;
 
 use super::{
-    Datatype, Dim, InputProblem, Tensor, TensorData, TensorSpec, Tensors, elements,
+    Datatype, Dim, InputProblem, Tensor, TensorData, TensorSpec, Tensors,
     fields::{Fields, join, join_indices, quoted},
     scan::{Bounds, Fault, scan},
 };
@@ -109,8 +109,10 @@ fn shape(text: &str, spec: &TensorSpec) -> Result<Vec<usize>, Fault> {
             return Err(Fault { indices: vec![axis], detail: format!("must be {fixed}, not {size}") });
         }
     }
-    elements(&shape).map_err(|error| here(error.to_string()))?;
-    Ok(shape)
+    match shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size)) {
+        Some(1..=limits::TENSOR_ELEMENTS_MAX) => Ok(shape),
+        _ => Err(here(format!("{shape:?} has more than the {} elements that are allowed", limits::TENSOR_ELEMENTS_MAX))),
+    }
 }
 
 /// Reads the elements of a tensor whose shape was checked.
@@ -133,7 +135,7 @@ fn data(text: &str, datatype: Datatype, shape: &[usize]) -> Result<TensorData, F
 }
 
 fn read<T: Element>(text: &str, shape: &[usize]) -> Result<Vec<T>, Fault> {
-    let wanted = elements(shape).map_err(|error| Fault { indices: Vec::new(), detail: error.to_string() })?;
+    let wanted: usize = shape.iter().product();
     // An element takes at least two bytes of text (itself and a comma): a large shape over little data reserves little.
     let mut read = Vec::with_capacity(wanted.min(text.len() / 2 + 1));
     let bounds = Bounds { rank_max: shape.len().max(1), elements_max: wanted };
@@ -197,9 +199,10 @@ float!(f32, "a number within the range of FP32");
 float!(f64, "a number within the range of FP64");
 
 impl Element for String {
-    const EXPECTED: &'static str = "a string of valid Unicode";
+    // ONNX Runtime takes strings that end at the first NUL.
+    const EXPECTED: &'static str = "a string of valid Unicode without U+0000";
     fn read(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+        serde_json::from_str(text).ok().filter(|text: &Self| !text.contains('\0'))
     }
 }
 

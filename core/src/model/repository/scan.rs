@@ -123,7 +123,7 @@ fn read(folder: &Path) -> Result<String, String> {
 }
 
 /// The path without links, when it exists and lies below `folder` (which has no links).
-fn inside(folder: &Path, path: &Path) -> Result<PathBuf, String> {
+pub(super) fn inside(folder: &Path, path: &Path) -> Result<PathBuf, String> {
     match path.canonicalize() {
         Ok(real) if real.starts_with(folder) => Ok(real),
         Ok(_) => Err("leads out of its folder".into()),

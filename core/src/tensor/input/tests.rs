@@ -81,6 +81,7 @@ fn a_tensor_that_does_not_fit_is_refused_at_the_place_that_is_wrong() {
         (Bool, r#"{"shape":[1],"data":[1]}"#, "/data/0", "true or false"),
         (Bytes, r#"{"shape":[1],"data":[1]}"#, "/data/0", "a string"),
         (Bytes, r#"{"shape":[1],"data":["\ud800"]}"#, "/data/0", "valid Unicode"),
+        (Bytes, r#"{"shape":[1],"data":["a\u0000"]}"#, "/data/0", "without U+0000"),
     ];
     for (datatype, tensor, pointer, part) in rows {
         check(datatype, &["n"], tensor, Err((pointer, part)));

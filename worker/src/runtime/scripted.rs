@@ -1,0 +1,149 @@
+//! The scripted runtime: models that behave as their input asks (`siding_core::model::script`), for tests and for measuring everything
+//! but the model. It does exactly what the script says; nothing is random and nothing is kept but the counts of `fail`.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use siding_core::{
+    limits,
+    model::{manifest::Runner, repository::Model, script::Script},
+};
+
+use super::{LoadError, LoadedModel, ModelRuntime, RunControl, RunError, RunReport, RuntimeReport};
+
+/// Most keys of `fail` that one process counts; one more fails its run without being counted.
+const KEYS_MAX: usize = 100_000;
+
+/// How often each key of `fail` has failed in this process. Written and read by every slot.
+type Failures = Arc<Mutex<HashMap<String, u64>>>;
+
+/// Carries out scripts.
+#[derive(Debug, Default)]
+pub struct Scripted {
+    failures: Failures,
+}
+
+impl Scripted {
+    /// A runtime in which nothing has failed yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl ModelRuntime for Scripted {
+    fn report(&self) -> RuntimeReport {
+        RuntimeReport {
+            name: "scripted".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            library: String::new(),
+            providers_active: Vec::new(),
+            providers_refused: Vec::new(),
+        }
+    }
+
+    fn load(&self, model: &Model) -> Result<Box<dyn LoadedModel>, LoadError> {
+        if model.manifest.runner != Runner::Scripted {
+            return Err(LoadError::new(model, format!("the scripted runtime has no runner {}", model.manifest.runner)));
+        }
+        Ok(Box::new(Loaded { failures: self.failures.clone() }))
+    }
+}
+
+struct Loaded {
+    failures: Failures,
+}
+
+impl LoadedModel for Loaded {
+    fn run(&mut self, input: &str, control: &RunControl) -> Result<String, RunError> {
+        let script = Script::parse(input).map_err(|problem| RunError::bad_input(&[problem]))?;
+        match script {
+            Script::Noop => Ok("null".into()),
+            Script::Echo { value } => Ok(value.into()),
+            Script::Delay { ms, steps } => delay(ms, steps, control),
+            Script::Fail { times, key, message } => self.fail(times, key, message),
+            Script::Panic => panic!("panicked on request"),
+            Script::Hang => wait(None, control).map(|()| "null".into()),
+            Script::Stream { chunks } => stream(chunks, control),
+            Script::Big { bytes } => big(bytes),
+        }
+    }
+}
+
+impl Loaded {
+    fn fail(&self, times: u64, key: &str, message: Option<&str>) -> Result<String, RunError> {
+        let text = |json: &str| serde_json::from_str::<String>(json).map_err(|error| RunError::BadInput(error.to_string()));
+        let key = text(key)?;
+        let message = message.map_or_else(|| Ok("failed on request".into()), text)?;
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures.len() >= KEYS_MAX && !failures.contains_key(&key) {
+            return Err(RunError::Failed(format!("more than {KEYS_MAX} keys have failed in this process")));
+        }
+        let failed = failures.entry(key).or_default();
+        if *failed < times {
+            *failed += 1;
+            return Err(RunError::Failed(message));
+        }
+        Ok(failed.to_string())
+    }
+}
+
+/// Waits in `steps` equal steps; progress after each when steps were asked for.
+fn delay(ms: u64, steps: Option<u64>, control: &RunControl) -> Result<String, RunError> {
+    let start = Instant::now();
+    let total = steps.unwrap_or(1);
+    for done in 1..=total {
+        let micros = u128::from(ms) * 1000 * u128::from(done) / u128::from(total);
+        let until = start + Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
+        wait(Some(until), control)?;
+        if steps.is_some() {
+            control.report(RunReport::Progress { done, total: Some(total) });
+        }
+    }
+    Ok(ms.to_string())
+}
+
+/// Waits until then, or for ever; ends at once when the run is stopped.
+fn wait(until: Option<Instant>, control: &RunControl) -> Result<(), RunError> {
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let open = {
+        let gate = gate.clone();
+        move || {
+            *gate.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            gate.1.notify_all();
+        }
+    };
+    let stopped = control.interruptible(open, || {
+        let mut stopped = gate.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*stopped {
+            stopped = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => return false,
+                Some(left) => gate.1.wait_timeout(stopped, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => gate.1.wait(stopped).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        true
+    });
+    if stopped { Err(RunError::Stopped) } else { Ok(()) }
+}
+
+fn stream(chunks: u64, control: &RunControl) -> Result<String, RunError> {
+    for chunk in 0..chunks {
+        if control.is_stopped() {
+            return Err(RunError::Stopped);
+        }
+        control.report(RunReport::Output(chunk.to_string()));
+    }
+    Ok(chunks.to_string())
+}
+
+fn big(bytes: u64) -> Result<String, RunError> {
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    if bytes > limits::OUTPUT_BYTES_MAX {
+        return Err(RunError::OutputTooLarge { bytes, max: limits::OUTPUT_BYTES_MAX });
+    }
+    Ok(format!("\"{}\"", "x".repeat(bytes.saturating_sub(2))))
+}
