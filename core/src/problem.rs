@@ -7,7 +7,8 @@ pub mod code;
 use std::time::Duration;
 
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    Router,
+    http::{HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -195,15 +196,20 @@ impl IntoResponse for Problem {
     }
 }
 
-/// The answer for a path that no route has.
-pub async fn unknown_path(uri: axum::http::Uri) -> Problem {
+/// Answers unknown paths and wrong methods of `router` with problems. For the binary, once all routes are merged.
+pub fn with_fallbacks(router: Router) -> Router {
+    router.fallback(unknown_path).method_not_allowed_fallback(wrong_method)
+}
+
+async fn unknown_path(uri: Uri) -> Problem {
     // The caller's own text, cut so that the answer stays small.
     let path: String = uri.path().chars().take(200).collect();
     Problem::new(Code::UnknownPath, format!("There is nothing at {path}. The routes are in /openapi.json."))
 }
 
-/// The answer for a method that a route does not have; the `Allow` header is the router's.
-pub async fn wrong_method(method: axum::http::Method) -> Problem {
+async fn wrong_method(method: Method) -> Problem {
+    // As above: a method may be any word.
+    let method: String = method.as_str().chars().take(20).collect();
     Problem::new(Code::WrongMethod, format!("This resource has no method {method}; the Allow header names those it has."))
 }
 

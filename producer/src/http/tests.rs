@@ -31,6 +31,9 @@ use crate::{dispatch, submitter, submitter::Submitter};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Why, the request's headers and body, and the code it is refused with.
+type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], String, Code);
+
 struct Service {
     router: Router,
     store: Arc<SqliteStore>,
@@ -187,7 +190,7 @@ async fn bad_input_is_refused_with_its_code_and_accepts_nothing() {
     let json: &[(&str, &str)] = &[];
     let too_large = (limits::BODY_BYTES_MAX + 1).to_string();
     let announced = [("content-length", too_large.as_str())];
-    let rows: Vec<(&str, &[(&str, &str)], String, Code)> = vec![
+    let rows: Vec<Row> = vec![
         ("nothing", json, String::new(), Code::MalformedJson),
         ("not JSON", json, "{".into(), Code::MalformedJson),
         ("depth bomb", json, format!(r#"{{"model":"script","input":{}"#, r#"{"a":"#.repeat(100_000)), Code::MalformedJson),
