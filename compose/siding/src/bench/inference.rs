@@ -1,0 +1,1 @@
+//! `siding bench inference`: in the making.

@@ -1,0 +1,114 @@
+//! One port for all roles of this process: the producer's and the results' routes, `/metrics`, `/openapi.json`, and a problem for everything
+//! else. It decides what is served where; it never handles a job.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    http::header::CONTENT_TYPE,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use siding_core::{
+    api::{BrokenView, CostView, DimensionView, ModelList, ModelView, Reader, TensorView},
+    config::Settings,
+    drain::Drain,
+    lane::InvalidLanes,
+    model::{manifest::Manifest, repository::Repository},
+    problem::{Code, Problem},
+    telemetry::Metrics,
+    tensor::{Dim, TensorSpec},
+};
+use siding_producer::http::{Bodies, Catalog, ProducerState};
+use siding_results::http::{ResultsState, Streams};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{seams::Seams, services::Services};
+
+/// What is true of the whole API.
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Siding",
+    description = "Jobs for inference: submit, follow, cancel, run again. Errors are RFC 9457 problems; /problems/{code} explains each.",
+    license(name = "Apache-2.0 OR MIT")
+))]
+struct Api;
+
+/// Every route of this process. Streams end at the stop signal of `drain`, and readiness turns false.
+///
+/// # Errors
+/// `InvalidLanes`.
+pub fn router(
+    seams: &Seams,
+    settings: &Settings,
+    services: &Services,
+    repository: &Arc<Repository>,
+    drain: &Drain,
+) -> Result<Router, InvalidLanes> {
+    let reader = Reader::new(seams.jobs.clone(), seams.blobs.clone());
+    let producer = siding_producer::http::router(ProducerState {
+        intake: services.intake.clone(),
+        reader: reader.clone(),
+        follower: services.follower.clone(),
+        catalog: Arc::new(Shown(repository.clone())),
+        lanes: settings.lanes()?,
+        bodies: Bodies::default(),
+    });
+    let results = siding_results::http::router(ResultsState {
+        reader,
+        feed: seams.feed.clone(),
+        follower: services.follower.clone(),
+        cache: seams.cache.clone(),
+        clock: seams.clock.clone(),
+        drain: drain.clone(),
+        stream: settings.stream.clone(),
+        streams: Streams::default(),
+    });
+    let (router, openapi) = OpenApiRouter::with_openapi(Api::openapi()).merge(producer).merge(results).split_for_parts();
+    let openapi = Arc::new(openapi);
+    let metrics = services.metrics.clone();
+    Ok(router
+        .route("/openapi.json", get(move || async move { Json(openapi.as_ref().clone()) }))
+        .route("/metrics", get(move || async move { exposition(&metrics) }))
+        .fallback(|| async { Problem::new(Code::UnknownPath, "there is nothing at this path; /openapi.json lists what there is") })
+        .method_not_allowed_fallback(|| async { Problem::new(Code::WrongMethod, "this path does not have this method") }))
+}
+
+fn exposition(metrics: &Metrics) -> Response {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()
+}
+
+/// The repository as `/v1/models` shows it.
+struct Shown(Arc<Repository>);
+
+impl Catalog for Shown {
+    fn list(&self) -> ModelList {
+        let broken = |broken: &siding_core::model::repository::Broken| BrokenView { folder: broken.folder.clone(), error: broken.why.clone() };
+        ModelList {
+            models: self.0.models().iter().map(|model| model_view(&model.manifest)).collect(),
+            broken: self.0.broken().iter().map(broken).collect(),
+        }
+    }
+}
+
+fn model_view(manifest: &Manifest) -> ModelView {
+    ModelView {
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        runner: manifest.runner.to_string(),
+        description: Some(manifest.description.clone()),
+        license: Some(manifest.license.clone()),
+        inputs: manifest.inputs.iter().map(tensor_view).collect(),
+        outputs: manifest.outputs.iter().map(tensor_view).collect(),
+        cost: Some(CostView { base_ms: manifest.cost.base_ms, per_unit_ms: manifest.cost.per_unit_ms }),
+    }
+}
+
+fn tensor_view(spec: &TensorSpec) -> TensorView {
+    let dimension = |dim: &Dim| match dim {
+        Dim::Fixed(size) => DimensionView::Size(i64::try_from(*size).unwrap_or(i64::MAX)),
+        Dim::Symbol(symbol) => DimensionView::Name(symbol.clone()),
+    };
+    TensorView { name: spec.name.clone(), datatype: spec.datatype.to_string(), shape: spec.shape.iter().map(dimension).collect() }
+}

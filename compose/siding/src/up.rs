@@ -1,0 +1,176 @@
+//! `siding up`: the whole system in one process on one machine, until it is told to stop. It decides the order of starting and stopping;
+//! what is started is `seams` and `services`.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use siding_core::{
+    clock::SystemClock,
+    config::{self, Settings},
+    drain::Drain,
+    lane::InvalidLanes,
+    model::repository::{self, Repository},
+    store,
+};
+use siding_worker::runtime::{self, ModelRuntime};
+use tokio::net::TcpListener;
+
+use crate::{
+    http,
+    seams::{self, Held, Seams},
+    services::{self, Services},
+};
+
+/// How long open connections may take to end after the stop signal; streams end at once by themselves.
+const CONNECTIONS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How the system is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where its data lie.
+    pub data: PathBuf,
+    /// Where it listens; port 0 for any free one.
+    pub listen: SocketAddr,
+    /// Its model repository; the one that `make setup` fetched when `None`.
+    pub models: Option<PathBuf>,
+    /// Everything else.
+    pub settings: Settings,
+}
+
+/// Why the system cannot start. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address that others could reach.
+    #[error("{0} is not a loopback address: there are no API keys yet, so only this machine may reach the API; use 127.0.0.1 or [::1]")]
+    NotLoopback(SocketAddr),
+    /// The port is taken, or the address is not ours.
+    #[error("cannot listen on {0}: stop what uses the port, or choose another with --listen (port 0 takes any free one)")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// No model repository was named and there is no cache folder to look in.
+    #[error("no model repository: name one with --models, or run `make setup`")]
+    NoModels,
+    /// The model repository cannot be read.
+    #[error("the model repository {} cannot be read: run `make setup`, or name another with --models", .0.display())]
+    Models(PathBuf, #[source] repository::Error),
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Seams(#[from] seams::Error),
+    /// What the last run left cannot be taken up.
+    #[error("cannot go on with the jobs of the last run")]
+    Recover(#[source] store::Error),
+    /// The settings are not usable.
+    #[error(transparent)]
+    Settings(#[from] config::Error),
+    /// The lanes are not a valid set.
+    #[error(transparent)]
+    Lanes(#[from] InvalidLanes),
+    /// A service cannot start.
+    #[error(transparent)]
+    Services(#[from] services::Error),
+}
+
+/// The running system.
+pub struct Up {
+    /// Where it listens.
+    pub address: SocketAddr,
+    services: Services,
+    /// Ends connections and streams.
+    front: Drain,
+    _held: Held,
+}
+
+impl Up {
+    /// Starts everything; accepts requests when it returns.
+    ///
+    /// # Errors
+    /// `Error`; nothing is left running.
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        let settings = &options.settings;
+        let (listener, address) = listen(options.listen).await?;
+        let held = seams::hold(&options.data)?;
+        let lanes: Vec<_> = settings.lanes()?.as_slice().iter().map(|lane| lane.name.clone()).collect();
+        let seams = Seams::local(&options.data, settings, &lanes, Arc::new(SystemClock)).await?;
+        seams.recover().await.map_err(Error::Recover)?;
+        let repository = open_repository(&options)?;
+        let runtime = choose_runtime(settings);
+        let services = Services::start(&seams, settings, &repository, runtime)?;
+        let front = Drain::new();
+        let router = http::router(&seams, settings, &services, &repository, &front)?;
+        let stopping = front.clone();
+        front.spawn(async move {
+            let until = async move { stopping.stopping().await };
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until).await {
+                tracing::error!(error = siding_core::error::chain(&error), "the listener has ended");
+            }
+        });
+        Ok(Self { address, services, front, _held: held })
+    }
+
+    /// Where a browser or client finds it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Stops: no new requests, streams end with their cursor, running jobs end or are interrupted, everything is recorded.
+    ///
+    /// # Errors
+    /// `Unfinished` when something did not end in time; what it held goes on after the next start.
+    pub async fn stop(self) -> Result<(), siding_core::drain::Unfinished> {
+        // A client that does not end its connection must not hold the shutdown: its connection ends with the process.
+        if let Err(unfinished) = self.front.stopped(CONNECTIONS_PATIENCE).await {
+            tracing::warn!(%unfinished, "connections were cut");
+        }
+        self.services.stop().await
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    if !address.ip().is_loopback() {
+        return Err(Error::NotLoopback(address));
+    }
+    let taken = |error| Error::Listen(address, error);
+    let listener = TcpListener::bind(address).await.map_err(taken)?;
+    let bound = listener.local_addr().map_err(taken)?;
+    Ok((listener, bound))
+}
+
+fn open_repository(options: &Options) -> Result<Arc<Repository>, Error> {
+    let fetched = || siding_core::model::locate::cache_dir().map(|cache| siding_core::model::locate::models_dir(&cache));
+    let folder = options.models.clone().or_else(fetched).ok_or(Error::NoModels)?;
+    let repository = Repository::open(&folder, options.settings.worker.scripted).map_err(|error| Error::Models(folder, error))?;
+    for broken in repository.broken() {
+        tracing::warn!(model.folder = broken.folder, why = broken.why, "model cannot be served");
+    }
+    Ok(Arc::new(repository))
+}
+
+fn choose_runtime(settings: &Settings) -> Arc<dyn ModelRuntime> {
+    let library = (!settings.worker.onnxruntime.is_empty()).then(|| PathBuf::from(&settings.worker.onnxruntime));
+    runtime::all(library.as_deref())
+}
+
+/// Starts the system, prints where it is, and runs it until SIGTERM or Ctrl-C; a second signal ends it at once.
+///
+/// # Errors
+/// When it cannot start or does not stop in time.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let data = options.data.clone();
+    let up = Up::start(options).await?;
+    println!("siding is up at {}  (data in {})", up.url(), data.display());
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    tracing::info!("stopping: running jobs may finish; a second signal ends at once");
+    tokio::select! {
+        stopped = up.stop() => Ok(stopped?),
+        _ = terminate.recv() => anyhow::bail!("ended by a second signal; what was running goes on after the next start"),
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("ended by a second signal; what was running goes on after the next start"),
+    }
+}
