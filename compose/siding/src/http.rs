@@ -10,16 +10,15 @@ use axum::{
     routing::get,
 };
 use siding_core::{
-    api::{BrokenView, CostView, DimensionView, ModelList, ModelView, Reader, TensorView},
+    api::Reader,
     config::Settings,
     drain::Drain,
     lane::InvalidLanes,
-    model::{manifest::Manifest, repository::Repository},
+    model::repository::Repository,
     problem::{Code, Problem},
     telemetry::Metrics,
-    tensor::{Dim, TensorSpec},
 };
-use siding_producer::http::{Bodies, Catalog, ProducerState};
+use siding_producer::http::{Bodies, ProducerState};
 use siding_results::http::{ResultsState, Streams};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -51,7 +50,7 @@ pub fn router(
         intake: services.intake.clone(),
         reader: reader.clone(),
         follower: services.follower.clone(),
-        catalog: Arc::new(Shown(repository.clone())),
+        catalog: repository.clone(),
         lanes: settings.lanes()?,
         bodies: Bodies::default(),
     });
@@ -77,38 +76,4 @@ pub fn router(
 
 fn exposition(metrics: &Metrics) -> Response {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()
-}
-
-/// The repository as `/v1/models` shows it.
-struct Shown(Arc<Repository>);
-
-impl Catalog for Shown {
-    fn list(&self) -> ModelList {
-        let broken = |broken: &siding_core::model::repository::Broken| BrokenView { folder: broken.folder.clone(), error: broken.why.clone() };
-        ModelList {
-            models: self.0.models().iter().map(|model| model_view(&model.manifest)).collect(),
-            broken: self.0.broken().iter().map(broken).collect(),
-        }
-    }
-}
-
-fn model_view(manifest: &Manifest) -> ModelView {
-    ModelView {
-        name: manifest.name.clone(),
-        version: manifest.version.clone(),
-        runner: manifest.runner.to_string(),
-        description: Some(manifest.description.clone()),
-        license: Some(manifest.license.clone()),
-        inputs: manifest.inputs.iter().map(tensor_view).collect(),
-        outputs: manifest.outputs.iter().map(tensor_view).collect(),
-        cost: Some(CostView { base_ms: manifest.cost.base_ms, per_unit_ms: manifest.cost.per_unit_ms }),
-    }
-}
-
-fn tensor_view(spec: &TensorSpec) -> TensorView {
-    let dimension = |dim: &Dim| match dim {
-        Dim::Fixed(size) => DimensionView::Size(i64::try_from(*size).unwrap_or(i64::MAX)),
-        Dim::Symbol(symbol) => DimensionView::Name(symbol.clone()),
-    };
-    TensorView { name: spec.name.clone(), datatype: spec.datatype.to_string(), shape: spec.shape.iter().map(dimension).collect() }
 }

@@ -44,7 +44,8 @@ pub struct Services {
     /// Counts.
     pub metrics: Arc<Metrics>,
     drain: Drain,
-    worker: Worker,
+    /// `None` once it was taken away.
+    worker: Option<Worker>,
 }
 
 impl Services {
@@ -98,21 +99,7 @@ impl Services {
                 settings: settings.submit.clone(),
             },
         );
-        let worker = Worker::start(siding_worker::Parts {
-            worker: WorkerId::generate(),
-            lanes,
-            slots: settings.slots(),
-            drain: Duration::from_millis(settings.worker.drain_ms),
-            consumer: seams.consumer.clone(),
-            bus: seams.bus.clone(),
-            store: seams.attempts.clone(),
-            blobs: seams.blobs.clone(),
-            repository: repository.clone(),
-            runtime,
-            clock: seams.clock.clone(),
-            metrics: metrics.clone(),
-        })
-        .map_err(Error::Thread)?;
+        let worker = Some(start_worker(seams, settings, repository, runtime, &metrics)?);
         Ok(Self { intake, follower, metrics, drain, worker })
     }
 
@@ -127,16 +114,51 @@ impl Services {
     /// # Errors
     /// `Unfinished` when something did not end in time; what it held goes on after the next start.
     pub async fn stop(self) -> Result<(), Unfinished> {
-        let worker = self.worker.stop().await;
+        let worker = match self.worker {
+            Some(worker) => worker.stop().await,
+            None => Ok(()),
+        };
         // The group commit ends with its last handle.
         drop(self.intake);
         let rest = self.drain.stopped(LOOPS_PATIENCE).await;
         worker.and(rest)
     }
 
-    /// Ends everything at once, as a crash would; for fault tests.
-    pub fn abandon(self) {
-        self.worker.abandon();
-        self.drain.stop();
+    /// Takes the worker away, to stop or to abandon it alone.
+    pub fn take_worker(&mut self) -> Option<Worker> {
+        self.worker.take()
     }
+
+    /// Gives the services a worker in place of one that was taken away.
+    pub fn set_worker(&mut self, worker: Worker) {
+        self.worker = Some(worker);
+    }
+}
+
+/// Starts one worker over the seams. Must be called within a Tokio runtime.
+///
+/// # Errors
+/// `Error`.
+pub fn start_worker(
+    seams: &Seams,
+    settings: &Settings,
+    repository: &Arc<Repository>,
+    runtime: Arc<dyn ModelRuntime>,
+    metrics: &Arc<Metrics>,
+) -> Result<Worker, Error> {
+    Worker::start(siding_worker::Parts {
+        worker: WorkerId::generate(),
+        lanes: settings.lanes()?,
+        slots: settings.slots(),
+        drain: Duration::from_millis(settings.worker.drain_ms),
+        consumer: seams.consumer.clone(),
+        bus: seams.bus.clone(),
+        store: seams.attempts.clone(),
+        blobs: seams.blobs.clone(),
+        repository: repository.clone(),
+        runtime,
+        clock: seams.clock.clone(),
+        metrics: metrics.clone(),
+    })
+    .map_err(Error::Thread)
 }

@@ -1,0 +1,12 @@
+//! The harness: whole systems for tests. A `TestSystem` runs in this process over a temporary folder, with faults on request; a
+//! `ChildSystem` is the real program, to be killed. Both check the promises when a test ends (`invariants`).
+
+pub mod child;
+pub mod eventually;
+pub mod faults;
+pub mod invariants;
+pub mod models;
+pub mod system;
+
+pub use eventually::eventually;
+pub use system::{Options, TestSystem};

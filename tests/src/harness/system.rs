@@ -1,0 +1,201 @@
+//! A whole system in this process: real services over SQLite in a temporary folder and the in-process broker, with HTTP on a free port and
+//! faults on request. `finish` waits for rest and checks the promises; a test that forgets it fails.
+
+use std::{sync::Arc, time::Duration};
+
+use siding::{
+    http,
+    seams::{self, Held, Seams},
+    services::{self, Services},
+};
+use siding_client::Client;
+use siding_core::{
+    broker::memory::MemoryBroker,
+    clock::SystemClock,
+    config::Settings,
+    drain::Drain,
+    id::{JobId, LaneName},
+    model::repository::Repository,
+    store::JobRecord,
+};
+use siding_worker::runtime;
+use tempfile::TempDir;
+
+use super::{
+    eventually,
+    faults::{Disturbed, Faults, RECOVERY_MAX},
+    invariants, models,
+};
+
+/// What differs from a usual system.
+pub struct Options {
+    /// The settings; `Options::default` has short leases and polls.
+    pub settings: Settings,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let mut settings = Settings::default();
+        settings.worker.scripted = true;
+        settings.worker.slots = 2;
+        settings.worker.drain_ms = 2_000;
+        settings.dispatch.relay_poll_ms = 50;
+        settings.dispatch.sweep_poll_ms = 50;
+        settings.stream.poll_ms = 200;
+        for lane in &mut settings.lanes {
+            lane.lease_secs = 2;
+        }
+        Self { settings }
+    }
+}
+
+/// The system under test.
+pub struct TestSystem {
+    /// A client of its HTTP port.
+    pub client: Client,
+    /// Its address, as `http://…`.
+    pub url: String,
+    /// The seams that its services use.
+    pub seams: Seams,
+    /// The faults of its store.
+    pub faults: Arc<Faults>,
+    /// Its settings.
+    pub settings: Settings,
+    services: Option<Services>,
+    front: Drain,
+    repository: Arc<Repository>,
+    lanes: Vec<LaneName>,
+    _held: Held,
+    _folder: TempDir,
+    finished: bool,
+}
+
+impl TestSystem {
+    /// Starts one with the default options.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start() -> Self {
+        Self::start_with(Options::default()).await
+    }
+
+    /// Starts one. Its models: `scripted` (instant), `scripted-short`, `scripted-long` by their expected durations.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_with(options: Options) -> Self {
+        let settings = options.settings;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let models = folder.path().join("models");
+        models::write_scripted(&models, "scripted", "1", 0.0);
+        models::write_scripted(&models, "scripted-short", "1", 2_000.0);
+        models::write_scripted(&models, "scripted-long", "1", 600_000.0);
+        let repository = Arc::new(Repository::open(&models, true).expect("the test's models are valid"));
+        let data = folder.path().join("data");
+        let held = seams::hold(&data).expect("a fresh folder is free");
+        let lanes: Vec<LaneName> = settings.lanes.iter().map(|lane| lane.name.clone()).collect();
+        let mut seams = Seams::local(&data, &settings, &lanes, Arc::new(SystemClock)).await.expect("a fresh folder opens");
+        let faults = Arc::new(Faults::default());
+        let disturbed = Arc::new(Disturbed { faults: faults.clone(), submissions: seams.submissions.clone(), attempts: seams.attempts.clone() });
+        seams.submissions = disturbed.clone();
+        seams.attempts = disturbed;
+        let services = Services::start(&seams, &settings, &repository, runtime::scripted_only()).expect("the services start");
+        let front = Drain::new();
+        let router = http::router(&seams, &settings, &services, &repository, &front).expect("valid lanes");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("a bound port"));
+        let stopping = front.clone();
+        front.spawn(async move {
+            let until = async move { stopping.stopping().await };
+            axum::serve(listener, router).with_graceful_shutdown(until).await.expect("the listener ends at the stop signal");
+        });
+        let client = Client::new(&url).expect("a valid address");
+        let services = Some(services);
+        Self { client, url, seams, faults, settings, services, front, repository, lanes, _held: held, _folder: folder, finished: false }
+    }
+
+    /// The services.
+    ///
+    /// # Panics
+    /// After `finish`.
+    pub fn services(&mut self) -> &mut Services {
+        self.services.as_mut().expect("only finish takes them")
+    }
+
+    /// The worker dies: nothing is recorded any more, its deliveries go back, its leases stay. A new one starts at once.
+    ///
+    /// # Panics
+    /// When there is no worker or no new one can start.
+    pub fn crash_worker(&mut self) {
+        self.services().take_worker().expect("there is a worker").abandon();
+        self.start_worker();
+    }
+
+    /// Starts a worker in place of one that was taken away.
+    ///
+    /// # Panics
+    /// When it cannot start.
+    pub fn start_worker(&mut self) {
+        let metrics = self.services().metrics.clone();
+        let worker = services::start_worker(&self.seams, &self.settings, &self.repository, runtime::scripted_only(), &metrics);
+        let worker = worker.expect("a worker starts");
+        self.services().set_worker(worker);
+    }
+
+    /// The job as it is stored.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn job(&self, job: JobId) -> JobRecord {
+        self.seams.jobs.get(job).await.expect("the store can be read").expect("the job exists")
+    }
+
+    /// Waits until the job is in a terminal state.
+    ///
+    /// # Panics
+    /// When it takes too long.
+    pub async fn ended(&self, job: JobId) -> JobRecord {
+        eventually("the job ends", RECOVERY_MAX, || async {
+            let record = self.job(job).await;
+            if record.state.is_terminal() { Ok(record) } else { Err(format!("{record:?}")) }
+        })
+        .await
+    }
+
+    /// Waits until everything accepted is over, checks the promises and stops the system.
+    ///
+    /// # Panics
+    /// When something does not end, or a promise is broken.
+    pub async fn finish(mut self) {
+        let seams = &self.seams;
+        self.faults.heal();
+        let check = || async {
+            let found =
+                invariants::violations(&*seams.jobs, &*seams.feed, &*seams.dispatch, &*seams.consumer, &self.lanes).await;
+            if found.is_empty() { Ok(()) } else { Err(found.join("\n")) }
+        };
+        eventually("the system comes to rest with its promises kept", RECOVERY_MAX, check).await;
+        self.finished = true;
+        self.front.stop();
+        let services = self.services.take().expect("only finish takes them");
+        services.stop().await.expect("the services stop in time");
+    }
+
+    /// How long a test waits at most for one thing.
+    #[must_use]
+    pub fn patience() -> Duration {
+        RECOVERY_MAX
+    }
+}
+
+impl Drop for TestSystem {
+    fn drop(&mut self) {
+        assert!(self.finished || std::thread::panicking(), "a test must end its system with finish(), which checks the promises");
+    }
+}
+
+/// The broker of a test that needs one by itself.
+#[must_use]
+pub fn broker(lanes: &[LaneName]) -> Arc<MemoryBroker> {
+    MemoryBroker::new(lanes, 10_000)
+}
