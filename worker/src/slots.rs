@@ -43,11 +43,17 @@ struct Shared {
 #[derive(Default)]
 struct State {
     ready: VecDeque<Ready>,
-    /// Slots that run a job.
-    busy: usize,
+    /// What each slot runs.
+    running: Vec<Option<Arc<Running>>>,
     /// Jobs that are ready or running, by lane.
     by_lane: Vec<usize>,
     ending: bool,
+}
+
+impl State {
+    fn busy(&self) -> usize {
+        self.running.iter().flatten().count()
+    }
 }
 
 /// The slots and the queue as the policies see them.
@@ -72,12 +78,12 @@ impl Slots {
         executor: impl Fn() -> Executor,
         report: Report,
     ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
-        let state = State { by_lane: vec![0; lanes], ..State::default() };
+        let state = State { by_lane: vec![0; lanes], running: vec![None; count], ..State::default() };
         let slots = Self(Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), changed: Notify::new(), count }));
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
             let (slots, executor, report) = (slots.clone(), executor(), report.clone());
-            let run = move || slots.serve(executor, &report);
+            let run = move || slots.serve(index, executor, &report);
             threads.push(std::thread::Builder::new().name(format!("slot-{index}")).spawn(run)?);
         }
         Ok((slots, threads))
@@ -94,8 +100,11 @@ impl Slots {
     pub fn view(&self) -> View {
         let state = self.lock();
         let ready_ms = state.ready.iter().map(|ready| ready.running.work.estimate.p50_ms).sum();
-        let slots = SlotsView { idle: self.0.count - state.busy, ready: state.ready.len(), ready_ms };
-        View { slots, busy: state.busy, by_lane: state.by_lane.clone() }
+        let left_ms = |running: &Arc<Running>| left_ms(running.work.estimate.p50_ms, running.ran_for());
+        let free_in_ms = state.running.iter().map(|slot| slot.as_ref().map_or(0.0, left_ms)).fold(f64::INFINITY, f64::min);
+        let busy = state.busy();
+        let slots = SlotsView { idle: self.0.count - busy, free_in_ms, ready: state.ready.len(), ready_ms };
+        View { slots, busy, by_lane: state.by_lane.clone() }
     }
 
     /// Puts claimed jobs at the end of the ready queue.
@@ -113,7 +122,7 @@ impl Slots {
     #[must_use]
     pub fn take_back(&self, longer_than: Option<Duration>) -> Vec<Ready> {
         let mut state = self.lock();
-        let all_busy = state.busy == self.0.count;
+        let all_busy = state.busy() == self.0.count;
         let (back, stay) = std::mem::take(&mut state.ready)
             .into_iter()
             .partition::<VecDeque<_>, _>(|ready| longer_than.is_none_or(|limit| all_busy && ready.since.elapsed() > limit));
@@ -135,27 +144,27 @@ impl Slots {
         self.0.work.notify_all();
     }
 
-    fn serve(&self, mut executor: Executor, report: &Report) {
-        while let Some(ready) = self.take() {
-            ready.running.start();
+    fn serve(&self, slot: usize, mut executor: Executor, report: &Report) {
+        while let Some(ready) = self.take(slot) {
             let end = executor.execute(&ready.running, &ready.input);
             report(ready.running.clone(), end);
             let mut state = self.lock();
-            state.busy -= 1;
+            state.running[slot] = None;
             state.by_lane[ready.running.lane_index] -= 1;
             drop(state);
             self.0.changed.notify_one();
         }
     }
 
-    fn take(&self) -> Option<Ready> {
+    fn take(&self, slot: usize) -> Option<Ready> {
         let mut state = self.lock();
         loop {
             if state.ending {
                 return None;
             }
             if let Some(ready) = state.ready.pop_front() {
-                state.busy += 1;
+                ready.running.start();
+                state.running[slot] = Some(ready.running.clone());
                 let ran_dry = state.ready.is_empty();
                 drop(state);
                 if ran_dry {
@@ -170,5 +179,27 @@ impl Slots {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long past its expected end a run still counts as about to end.
+const ABOUT_TO_END_MS: f64 = 5.0;
+
+/// How long a run is expected to go on, in milliseconds. A run that has clearly outlived its estimate may go on for ever.
+fn left_ms(expected_ms: f64, ran_for: Duration) -> f64 {
+    let left = expected_ms - ran_for.as_secs_f64() * 1e3;
+    if left < -ABOUT_TO_END_MS { f64::INFINITY } else { left.max(0.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_has_outlived_its_estimate_is_not_expected_to_end() {
+        for (expected, ran, left) in [(100.0, 0, 100.0), (100.0, 60, 40.0), (100.0, 104, 0.0), (100.0, 106, f64::INFINITY), (0.0, 0, 0.0)] {
+            assert!((left_ms(expected, Duration::from_millis(ran)) - left).abs() < 1e-9 || left.is_infinite(), "{expected} {ran}");
+            assert_eq!(left_ms(expected, Duration::from_millis(ran)).is_infinite(), left.is_infinite(), "{expected} {ran}");
+        }
     }
 }

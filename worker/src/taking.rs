@@ -105,6 +105,8 @@ impl Taking {
             }
             let since = Instant::now();
             for (lane, delivery) in arrived.drain(..) {
+                // A ticket is served by one delivery; the next wish is another ticket. (Lanes without tickets do not look at theirs.)
+                self.tickets[lane].send_replace(None);
                 self.hands[lane].push_back(Held { delivery, since });
             }
             self.fill().await;

@@ -62,7 +62,7 @@ pub fn router(
         clock: seams.clock.clone(),
         drain: drain.clone(),
         stream: settings.stream.clone(),
-        streams: Streams::default(),
+        streams: Streams::new(services.metrics.clone()),
     });
     let (router, openapi) = OpenApiRouter::with_openapi(Api::openapi()).merge(producer).merge(results).split_for_parts();
     let openapi = Arc::new(openapi);

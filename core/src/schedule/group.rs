@@ -11,6 +11,9 @@ const GROUP_MAX: usize = 128;
 pub struct SlotsView {
     /// Slots that run nothing now.
     pub idle: usize,
+    /// How long until the first slot is expected to be free, in milliseconds: 0 when one is idle, infinite when every run has
+    /// outlived its estimate and nobody can say.
+    pub free_in_ms: f64,
     /// Jobs claimed and not started.
     pub ready: usize,
     /// How long those are expected to keep one slot busy, in milliseconds.
@@ -18,12 +21,13 @@ pub struct SlotsView {
 }
 
 /// How many of the jobs in hand to claim now. `services_ms` are their expected durations in milliseconds, in the order in which
-/// they would run. One job a free slot is always allowed; beyond that, only as many as are expected to start within
-/// `AHEAD_MS_MAX` of work, so that a slot never waits for a claim between tiny jobs.
+/// they would run. One job a free slot is always allowed; beyond that, only as many as are expected to be over within
+/// `AHEAD_MS_MAX` from now, so that a slot never waits for a claim between tiny jobs, and nothing is claimed behind a run whose end
+/// nobody can foresee.
 #[must_use]
 pub fn claim_count(slots: SlotsView, services_ms: impl Iterator<Item = f64>) -> usize {
     let free = slots.idle.saturating_sub(slots.ready);
-    let mut ahead_ms = slots.ready_ms;
+    let mut ahead_ms = slots.free_in_ms + slots.ready_ms;
     let mut count = 0;
     for service_ms in services_ms.take(GROUP_MAX) {
         // The small constant is the floor of a job's own overhead; it keeps jobs of "0 ms" from being claimed without end.
@@ -42,7 +46,8 @@ mod tests {
 
     #[test]
     fn a_claim_covers_the_free_slots_and_a_bounded_time_ahead() {
-        let view = |idle, ready, ready_ms| SlotsView { idle, ready, ready_ms };
+        let view = |idle, ready, ready_ms| SlotsView { idle, free_in_ms: 0.0, ready, ready_ms };
+        let in_ms = |free_in_ms| SlotsView { idle: 0, free_in_ms, ready: 0, ready_ms: 0.0 };
         let rows = [
             ("one long job a free slot", view(2, 0, 0.0), vec![1000.0; 5], 2),
             ("nothing free, long work: nothing", view(0, 0, 0.0), vec![1000.0; 5], 0),
@@ -51,6 +56,8 @@ mod tests {
             ("and no further than the time", view(0, 15, 15.0), vec![1.0; 50], 5),
             ("jobs of no duration are bounded too", view(0, 0, 0.0), vec![0.0; 1000], 128),
             ("a duration that is no number only takes a free slot", view(1, 0, 0.0), vec![f64::NAN; 3], 1),
+            ("a slot that is free soon counts from then", in_ms(15.0), vec![1.0; 50], 5),
+            ("nothing is claimed behind a run without a foreseeable end", in_ms(f64::INFINITY), vec![0.0; 5], 0),
             ("nothing in hand", view(2, 0, 0.0), vec![], 0),
         ];
         for (why, slots, services, expected) in rows {

@@ -8,13 +8,14 @@ use siding::{
     seams::{self, Held, Seams},
     services::{self, Services},
 };
-use siding_client::Client;
+use siding_client::{Client, Submission};
 use siding_core::{
     broker::memory::MemoryBroker,
     clock::SystemClock,
     config::Settings,
     drain::Drain,
-    id::{JobId, LaneName},
+    id::{EventSeq, JobId, LaneName},
+    job::State,
     model::repository::Repository,
     store::JobRecord,
 };
@@ -142,6 +143,44 @@ impl TestSystem {
         self.services().set_worker(worker);
     }
 
+    /// Submits a script to a scripted model.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn submit(&self, model: &str, script: serde_json::Value) -> JobId {
+        let submission = Submission::new(model, &script).expect("a script is JSON");
+        self.submit_as(&submission).await
+    }
+
+    /// Submits.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn submit_as(&self, submission: &Submission) -> JobId {
+        stored_id(self.client.submit(submission).await.expect("the submission is accepted").id)
+    }
+
+    /// Waits until the job is in this state.
+    ///
+    /// # Panics
+    /// When it takes too long.
+    pub async fn in_state(&self, job: JobId, state: State) -> JobRecord {
+        eventually(&format!("the job is {state}"), RECOVERY_MAX, || async {
+            let record = self.job(job).await;
+            if record.state == state { Ok(record) } else { Err(format!("{record:?}")) }
+        })
+        .await
+    }
+
+    /// The kinds of the job's events, in order.
+    ///
+    /// # Panics
+    /// When the store cannot be read.
+    pub async fn event_kinds(&self, job: JobId) -> Vec<&'static str> {
+        let events = self.seams.feed.events(job, EventSeq(0), 256).await.expect("the store can be read");
+        events.iter().map(|event| event.kind.as_str()).collect()
+    }
+
     /// The job as it is stored.
     ///
     /// # Panics
@@ -198,4 +237,13 @@ impl Drop for TestSystem {
 #[must_use]
 pub fn broker(lanes: &[LaneName]) -> Arc<MemoryBroker> {
     MemoryBroker::new(lanes, 10_000)
+}
+
+/// The job id of the client's words in the store's.
+///
+/// # Panics
+/// Never: both hold a UUID.
+#[must_use]
+pub fn stored_id(id: siding_client::JobId) -> JobId {
+    id.to_string().parse().expect("one id, one spelling")
 }

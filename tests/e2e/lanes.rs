@@ -1,0 +1,76 @@
+//! Lanes: where a job goes and why, and that one long job never blocks a short one on the one worker.
+
+use std::time::Duration;
+
+use serde_json::json;
+use siding_client::Submission;
+use siding_core::job::State;
+use siding_tests::harness::{TestSystem, system::stored_id};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hint_decides_the_lane_and_without_one_the_manifest_does() {
+    let system = TestSystem::start().await;
+    let noop = |model: &str| Submission::new(model, &json!({"op": "noop"})).expect("json");
+    let rows = [
+        (noop("scripted"), "instant"),
+        (noop("scripted-short"), "short"),
+        (noop("scripted-long"), "long"),
+        (noop("scripted").expecting(Duration::from_secs(60)), "medium"),
+        (noop("scripted-long").expecting(Duration::from_millis(5)), "instant"),
+        (Submission::new("scripted", &json!({"op": "delay", "ms": 1})).expect("json"), "instant"),
+    ];
+    for (submission, lane) in rows {
+        let job = system.client.submit(&submission).await.expect("accepted");
+        assert_eq!(job.lane, lane, "{submission:?}");
+        system.ended(stored_id(job.id)).await;
+    }
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn short_jobs_do_not_wait_for_long_ones() {
+    let system = TestSystem::start().await;
+    // More long jobs than slots: the share leaves one slot to the short lanes.
+    let mut long = Vec::new();
+    for _ in 0..3 {
+        long.push(system.submit("scripted-long", json!({"op": "delay", "ms": 3_000, "steps": 300})).await);
+    }
+    system.in_state(long[0], State::Running).await;
+    for _ in 0..50 {
+        let short = system.submit("scripted", json!({"op": "delay", "ms": 2})).await;
+        let ended = system.ended(short).await;
+        let waited = ended.started_at.expect("it has started").since(ended.due_at);
+        assert!(waited < Duration::from_millis(500), "a short job waited {waited:?} behind long ones");
+    }
+    let running = system.seams.jobs.counts().await.expect("counts");
+    let long_running: u64 = running.iter().filter(|counts| counts.lane.as_str() == "long").map(|counts| counts.running).sum();
+    assert_eq!(long_running, 1, "the long lane holds no more than its share of two slots");
+    for job in long {
+        system.client.cancel(job.to_string().parse().expect("an id")).await.expect("accepted");
+    }
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_claimed_ahead_behind_work_that_takes_longer_than_expected_is_handed_back() {
+    let system = TestSystem::start().await;
+    // All say that they take no time; two of them hang and hold both slots.
+    let lie = |script: serde_json::Value| Submission::new("scripted", &script).expect("json").expecting(Duration::ZERO);
+    let mut hanging = Vec::new();
+    let mut behind = Vec::new();
+    for _ in 0..2 {
+        hanging.push(system.submit_as(&lie(json!({"op": "hang"}))).await);
+    }
+    for _ in 0..4 {
+        behind.push(system.submit_as(&lie(json!({"op": "noop"}))).await);
+    }
+    for job in &hanging {
+        system.in_state(*job, State::Running).await;
+        system.client.cancel(job.to_string().parse().expect("an id")).await.expect("accepted");
+    }
+    for job in behind {
+        let ended = system.ended(job).await;
+        assert_eq!((ended.state, ended.failures), (State::Succeeded, 0));
+    }
+    system.finish().await;
+}

@@ -1,0 +1,81 @@
+//! Stopping: a cancel stops the computation, a timeout ends a run, a drain hands back what does not finish.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use siding_client::Submission;
+use siding_core::job::{FailureCode, State};
+use siding_tests::harness::{Options, TestSystem};
+
+fn client_id(job: siding_core::id::JobId) -> siding_client::JobId {
+    job.to_string().parse().expect("one id, one spelling")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancelling_a_running_job_stops_its_computation() {
+    let system = TestSystem::start().await;
+    let job = system.submit("scripted", json!({"op": "hang"})).await;
+    system.in_state(job, State::Running).await;
+    let asked = Instant::now();
+    system.client.cancel(client_id(job)).await.expect("accepted");
+    assert_eq!(system.ended(job).await.state, State::Canceled);
+    assert!(asked.elapsed() < Duration::from_secs(1), "the hint stops the run, not the lease: {:?}", asked.elapsed());
+    assert_eq!(system.event_kinds(job).await, ["queued", "started", "cancelling", "canceled"]);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancelling_a_queued_job_ends_it_at_once_and_a_second_cancel_changes_nothing() {
+    let system = TestSystem::start().await;
+    let submission = Submission::new("scripted", &json!({"op": "noop"})).expect("json").delayed(Duration::from_secs(3600));
+    let job = system.submit_as(&submission).await;
+    for _ in 0..2 {
+        let answer = system.client.cancel(client_id(job)).await.expect("accepted");
+        assert_eq!(answer.state, siding_client::State::Canceled);
+    }
+    assert_eq!(system.event_kinds(job).await, ["queued", "canceled"]);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_job_whose_cancel_hint_is_lost_is_stopped_when_its_lease_is_extended() {
+    let system = TestSystem::start().await;
+    let job = system.submit("scripted", json!({"op": "hang"})).await;
+    system.in_state(job, State::Running).await;
+    // Straight into the store: nobody sends a hint.
+    system.seams.submissions.cancel(job).await.expect("the store takes it").expect("the job exists");
+    assert_eq!(system.ended(job).await.state, State::Canceled);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_passes_its_timeout_fails_and_is_not_tried_again() {
+    let system = TestSystem::start().await;
+    let submission = Submission::new("scripted", &json!({"op": "hang"})).expect("json").with_run_timeout(Duration::from_millis(150));
+    let job = system.submit_as(&submission).await;
+    let ended = system.ended(job).await;
+    assert_eq!(ended.failure.expect("it failed").code, FailureCode::RunTimeout);
+    assert_eq!(ended.attempt.0, 1);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_worker_finishes_what_it_can_and_hands_back_the_rest_uncounted() {
+    let mut options = Options::default();
+    options.settings.worker.drain_ms = 300;
+    let mut system = TestSystem::start_with(options).await;
+    let quick = system.submit("scripted", json!({"op": "delay", "ms": 100})).await;
+    let slow = system.submit("scripted", json!({"op": "delay", "ms": 5_000, "steps": 500})).await;
+    system.in_state(quick, State::Running).await;
+    system.in_state(slow, State::Running).await;
+    let worker = system.services().take_worker().expect("there is a worker");
+    worker.stop().await.expect("it stops in time");
+    assert_eq!(system.job(quick).await.state, State::Succeeded);
+    let handed_back = system.job(slow).await;
+    assert_eq!((handed_back.state, handed_back.failures), (State::Queued, 0));
+    assert!(system.event_kinds(slow).await.contains(&"interrupted"));
+    system.start_worker();
+    system.in_state(slow, State::Running).await;
+    system.client.cancel(client_id(slow)).await.expect("accepted");
+    system.finish().await;
+}
