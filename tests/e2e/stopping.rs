@@ -51,7 +51,8 @@ async fn a_cancelled_job_whose_cancel_hint_is_lost_is_stopped_when_its_lease_is_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_passes_its_timeout_fails_and_is_not_tried_again() {
     let system = TestSystem::start().await;
-    let submission = Submission::new("scripted", &json!({"op": "hang"})).expect("json").with_run_timeout(Duration::from_millis(150));
+    let submission =
+        Submission::new("scripted", &json!({"op": "hang"})).expect("json").with_run_timeout(Duration::from_millis(150));
     let job = system.submit_as(&submission).await;
     let ended = system.ended(job).await;
     assert_eq!(ended.failure.expect("it failed").code, FailureCode::RunTimeout);

@@ -70,7 +70,9 @@ pub fn router(
     Ok(router
         .route("/openapi.json", get(move || async move { Json(openapi.as_ref().clone()) }))
         .route("/metrics", get(move || async move { exposition(&metrics) }))
-        .fallback(|| async { Problem::new(Code::UnknownPath, "there is nothing at this path; /openapi.json lists what there is") })
+        .fallback(|| async {
+            Problem::new(Code::UnknownPath, "there is nothing at this path; /openapi.json lists what there is")
+        })
         .method_not_allowed_fallback(|| async { Problem::new(Code::WrongMethod, "this path does not have this method") }))
 }
 

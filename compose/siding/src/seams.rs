@@ -91,8 +91,9 @@ impl Seams {
     /// `Store`, `Blobs`, `Folder`.
     pub async fn local(data: &Path, settings: &Settings, lanes: &[LaneName], clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let database = data.join("siding.sqlite");
-        let store =
-            SqliteStore::open(&database, &settings.store, clock.clone()).await.map_err(|error| Error::Store(database.clone(), error))?;
+        let store = SqliteStore::open(&database, &settings.store, clock.clone())
+            .await
+            .map_err(|error| Error::Store(database.clone(), error))?;
         let folder = data.join("blobs");
         std::fs::create_dir_all(&folder).map_err(|error| Error::Folder(folder.clone(), error))?;
         let blobs = LocalFileSystem::new_with_prefix(&folder).map_err(|error| Error::Blobs(folder, error))?.with_fsync(true);

@@ -13,7 +13,8 @@ use siding_core::{
     telemetry::Metrics,
 };
 use siding_producer::{
-    dispatch, intake::Intake,
+    dispatch,
+    intake::Intake,
     submitter::{self, Submitter},
     sweep,
 };

@@ -1,12 +1,7 @@
 //! `siding up`: the whole system in one process on one machine, until it is told to stop. It decides the order of starting and stopping;
 //! what is started is `seams` and `services`.
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use siding_core::{
     clock::SystemClock,
@@ -16,7 +11,7 @@ use siding_core::{
     model::repository::{self, Repository},
     store,
 };
-use siding_worker::runtime::{self, ModelRuntime};
+use siding_worker::runtime::{ModelRuntime, choose::Runtimes};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -45,7 +40,9 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address that others could reach.
-    #[error("{0} is not a loopback address: there are no API keys yet, so only this machine may reach the API; use 127.0.0.1 or [::1]")]
+    #[error(
+        "{0} is not a loopback address: there are no API keys yet, so only this machine may reach the API; use 127.0.0.1 or [::1]"
+    )]
     NotLoopback(SocketAddr),
     /// The port is taken, or the address is not ours.
     #[error("cannot listen on {0}: stop what uses the port, or choose another with --listen (port 0 takes any free one)")]
@@ -150,8 +147,11 @@ fn open_repository(options: &Options) -> Result<Arc<Repository>, Error> {
 }
 
 fn choose_runtime(settings: &Settings) -> Arc<dyn ModelRuntime> {
-    let library = (!settings.worker.onnxruntime.is_empty()).then(|| PathBuf::from(&settings.worker.onnxruntime));
-    runtime::all(library.as_deref())
+    let runtimes = Runtimes::open(&settings.worker.onnxruntime, settings.worker.scripted);
+    if let Some(unavailable) = runtimes.unavailable() {
+        tracing::error!(error = siding_core::error::chain(unavailable), "models of runner `tensor` cannot run on this worker");
+    }
+    Arc::new(runtimes)
 }
 
 /// Starts the system, prints where it is, and runs it until SIGTERM or Ctrl-C; a second signal ends it at once.

@@ -12,7 +12,13 @@ use siding_core::{
 ///
 /// # Panics
 /// When the store cannot be read.
-pub async fn violations(jobs: &dyn Jobs, feed: &dyn Feed, dispatch: &dyn Dispatch, consumer: &dyn Consumer, lanes: &[LaneName]) -> Vec<String> {
+pub async fn violations(
+    jobs: &dyn Jobs,
+    feed: &dyn Feed,
+    dispatch: &dyn Dispatch,
+    consumer: &dyn Consumer,
+    lanes: &[LaneName],
+) -> Vec<String> {
     let mut found = Vec::new();
     for job in all_jobs(jobs).await {
         found.extend(job_violations(&job, feed).await);

@@ -19,7 +19,7 @@ use siding_core::{
     model::repository::Repository,
     store::JobRecord,
 };
-use siding_worker::runtime;
+use siding_worker::runtime::scripted::Scripted;
 use tempfile::TempDir;
 
 use super::{
@@ -97,10 +97,14 @@ impl TestSystem {
         let lanes: Vec<LaneName> = settings.lanes.iter().map(|lane| lane.name.clone()).collect();
         let mut seams = Seams::local(&data, &settings, &lanes, Arc::new(SystemClock)).await.expect("a fresh folder opens");
         let faults = Arc::new(Faults::default());
-        let disturbed = Arc::new(Disturbed { faults: faults.clone(), submissions: seams.submissions.clone(), attempts: seams.attempts.clone() });
+        let disturbed = Arc::new(Disturbed {
+            faults: faults.clone(),
+            submissions: seams.submissions.clone(),
+            attempts: seams.attempts.clone(),
+        });
         seams.submissions = disturbed.clone();
         seams.attempts = disturbed;
-        let services = Services::start(&seams, &settings, &repository, runtime::scripted_only()).expect("the services start");
+        let services = Services::start(&seams, &settings, &repository, Arc::new(Scripted::new())).expect("the services start");
         let front = Drain::new();
         let router = http::router(&seams, &settings, &services, &repository, &front).expect("valid lanes");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -112,7 +116,20 @@ impl TestSystem {
         });
         let client = Client::new(&url).expect("a valid address");
         let services = Some(services);
-        Self { client, url, seams, faults, settings, services, front, repository, lanes, _held: held, _folder: folder, finished: false }
+        Self {
+            client,
+            url,
+            seams,
+            faults,
+            settings,
+            services,
+            front,
+            repository,
+            lanes,
+            _held: held,
+            _folder: folder,
+            finished: false,
+        }
     }
 
     /// The services.
@@ -138,7 +155,7 @@ impl TestSystem {
     /// When it cannot start.
     pub fn start_worker(&mut self) {
         let metrics = self.services().metrics.clone();
-        let worker = services::start_worker(&self.seams, &self.settings, &self.repository, runtime::scripted_only(), &metrics);
+        let worker = services::start_worker(&self.seams, &self.settings, &self.repository, Arc::new(Scripted::new()), &metrics);
         let worker = worker.expect("a worker starts");
         self.services().set_worker(worker);
     }
@@ -209,8 +226,7 @@ impl TestSystem {
         let seams = &self.seams;
         self.faults.heal();
         let check = || async {
-            let found =
-                invariants::violations(&*seams.jobs, &*seams.feed, &*seams.dispatch, &*seams.consumer, &self.lanes).await;
+            let found = invariants::violations(&*seams.jobs, &*seams.feed, &*seams.dispatch, &*seams.consumer, &self.lanes).await;
             if found.is_empty() { Ok(()) } else { Err(found.join("\n")) }
         };
         eventually("the system comes to rest with its promises kept", RECOVERY_MAX, check).await;

@@ -21,7 +21,7 @@ use siding_core::{
     store::{Claim, Claimed, NewJob, Payload, Record, RecordChange},
 };
 use siding_producer::submit::Submission;
-use siding_worker::runtime;
+use siding_worker::runtime::scripted::Scripted;
 
 use super::{Durations, Quantiles, median, print_line};
 use crate::{
@@ -132,7 +132,7 @@ async fn through_everything(options: Options, data: &Path) -> anyhow::Result<(f6
     let models = data.join("models");
     write_noop_model(&models)?;
     let repository = Arc::new(Repository::open(&models, true)?);
-    let services = Services::start(&seams, &settings, &repository, runtime::scripted_only())?;
+    let services = Services::start(&seams, &settings, &repository, Arc::new(Scripted::new()))?;
     let mut idle = Durations::default();
     for _ in 0..options.latency_jobs {
         idle.add(one_job(&services).await?);
