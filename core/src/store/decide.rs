@@ -2,10 +2,12 @@
 //! nothing to do with a database. It must never read a clock or do I/O; an implementation loads jobs, calls this, and writes
 //! the changed jobs and the told events in one transaction.
 
+mod accept;
 mod claim;
 mod record;
 mod tell;
 
+pub(super) use accept::{Standing, accept};
 pub(super) use claim::Started;
 pub(super) use tell::{Data, NewEvent};
 

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use sqlx::query;
 
 use super::{
-    SqliteStore, errors,
-    rows::{self, job_columns},
+    SqliteStore,
+    rows::{self, job_array},
     write::{Jobs, id_array},
 };
 use crate::{
@@ -18,9 +18,9 @@ use crate::{
 };
 
 const BEGIN: &str = concat!(
-    "BEGIN IMMEDIATE; SELECT ",
-    job_columns!(),
-    ", j.input, j.input_blob FROM json_each(?1) AS wanted CROSS JOIN job AS j ON j.id = wanted.value"
+    "BEGIN IMMEDIATE; SELECT json_group_array(json_array(",
+    job_array!(),
+    ", j.input, j.input_blob)) FROM json_each(?1) AS wanted CROSS JOIN job AS j ON j.id = wanted.value"
 );
 
 impl SqliteStore {
@@ -28,12 +28,9 @@ impl SqliteStore {
         let ids = id_array(claims.iter().map(|claim| claim.job))?;
         let (turn, rows) = self.begin(query(BEGIN).bind(ids)).await?;
         let mut ledger = Ledger::at(self.clock.now());
-        let mut jobs = Jobs::of(&rows)?;
-        let mut inputs = HashMap::with_capacity(rows.len());
-        for (stored, row) in jobs.iter_mut().zip(&rows) {
-            let input = rows::payload(row, "input", "input_blob")?;
-            inputs.insert(stored.job.id, input.ok_or_else(|| errors::broken("a job has an input", sqlx::Error::RowNotFound))?);
-        }
+        let (stored, inputs) = rows::stored_with_inputs(&rows)?;
+        let inputs: HashMap<JobId, Payload> = stored.iter().map(|stored| stored.job.id).zip(inputs).collect();
+        let mut jobs = Jobs::new(stored);
         let mut claimed_here = HashSet::new();
         let mut claim_one = |claim: &Claim| {
             let Some(stored) = jobs.get_mut(claim.job) else {

@@ -13,7 +13,7 @@ use crate::{
     store::{Dispatch, DueJob, Error, Publication},
 };
 
-const DUE: &str = "SELECT id, attempt, lane, model, version, due_at, p50_ms, traceparent FROM job INDEXED BY job_unpublished \
+const DUE: &str = "SELECT json_array(id, attempt, lane, model, version, due_at, p50_ms, traceparent) FROM job INDEXED BY job_unpublished \
      WHERE state = 'queued' AND published_at IS NULL AND due_at <= ?1 ORDER BY due_at, id LIMIT ?2";
 
 const MARK: &str = "UPDATE job SET published_at = ?2 FROM json_each(?1) AS p \
@@ -26,7 +26,8 @@ const BACKLOG: &str = "SELECT count(*) AS n FROM (SELECT 1 FROM job INDEXED BY j
 const NEXT_DUE: &str = "SELECT min(due_at) AS due_at FROM job INDEXED BY job_unpublished \
      WHERE state = 'queued' AND published_at IS NULL";
 
-const FORGET: &str = "UPDATE job SET published_at = NULL WHERE state = 'queued' AND published_at IS NOT NULL RETURNING id";
+const FORGET: &str = "UPDATE job SET published_at = NULL WHERE state = 'queued' AND published_at IS NOT NULL; \
+     SELECT changes()";
 
 #[derive(Serialize)]
 struct PublicationRow {
@@ -61,7 +62,7 @@ impl Dispatch for SqliteStore {
     }
 
     async fn forget_published(&self) -> Result<u64, Error> {
-        let mut turn = self.writer.turn().await?;
-        Ok(turn.whole(query(FORGET)).await?.len() as u64)
+        let rows = self.writer.turn().await?.whole(query(FORGET)).await?;
+        rows::count(&rows)
     }
 }

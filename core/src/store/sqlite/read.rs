@@ -7,7 +7,7 @@ use sqlx::{Row, query, sqlite::SqliteRow};
 
 use super::{
     SqliteStore, errors,
-    rows::{self, Reading, job_columns},
+    rows::{self, job_array},
     write::id_array,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     store::{Counts, Error, Feed, JobFilter, JobRecord, Jobs, Page, Payload},
 };
 
-const GET: &str = concat!("SELECT ", job_columns!(), " FROM job AS j WHERE j.id = ?1");
+const GET: &str = concat!("SELECT ", job_array!(), " FROM job AS j WHERE j.id = ?1");
 
 const INPUT: &str = "SELECT input, input_blob FROM job WHERE id = ?1";
 
@@ -26,7 +26,7 @@ const OUTPUT: &str = "SELECT output, output_blob FROM job WHERE id = ?1";
 /// States (`?1`, an array), model (`?2`) and lane (`?3`) filter where they are not NULL; `?4` and `?5` are where the page starts.
 const LIST: &str = concat!(
     "SELECT ",
-    job_columns!(),
+    job_array!(),
     " FROM job AS j WHERE (?1 IS NULL OR j.state IN (SELECT value FROM json_each(?1))) \
        AND (?2 IS NULL OR j.model = ?2) AND (?3 IS NULL OR j.lane = ?3) AND (j.created_at, j.id) < (?4, ?5) \
      ORDER BY j.created_at DESC, j.id DESC LIMIT ?6"
@@ -35,7 +35,7 @@ const LIST: &str = concat!(
 const POSITION: &str = "SELECT (SELECT count(*) FROM job AS other INDEXED BY job_queued \
        WHERE other.state = 'queued' AND other.lane = j.lane AND other.due_at <= ?2 AND other.due_at < j.due_at) \
      + (SELECT count(*) FROM job AS other INDEXED BY job_queued \
-       WHERE other.state = 'queued' AND other.lane = j.lane AND other.due_at <= ?2 AND other.due_at = j.due_at \
+       WHERE other.state = 'queued' AND other.lane = j.lane AND other.due_at = j.due_at AND j.due_at <= ?2 \
          AND other.id < j.id) AS position \
      FROM job AS j WHERE j.id = ?1 AND j.state = 'queued'";
 
@@ -45,7 +45,8 @@ const COUNTS: &str = "SELECT lane, sum(due_at <= ?1) AS queued, sum(due_at > ?1)
      UNION ALL SELECT lane, 0, 0, count(*), NULL FROM job INDEXED BY job_leased WHERE lease_until IS NOT NULL GROUP BY lane \
      ORDER BY lane";
 
-const EVENTS: &str = "SELECT seq, kind, at, attempt, data FROM event WHERE job_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+const EVENTS: &str =
+    "SELECT job_id, seq, kind, at, attempt, data FROM event WHERE job_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
 
 /// A finished job's newest event is its terminal one.
 const ENDED: &str = "SELECT e.job_id, e.seq, e.kind, e.at, e.attempt, e.data FROM json_each(?1) AS wanted \
@@ -60,14 +61,14 @@ impl Jobs for SqliteStore {
 
     async fn input(&self, job: JobId) -> Result<Option<Payload>, Error> {
         match self.readers.row(query(INPUT).bind(job.to_string())).await? {
-            Some(row) => rows::payload(&row, "input", "input_blob"),
+            Some(row) => rows::payload_of(&row),
             None => Ok(None),
         }
     }
 
     async fn output(&self, job: JobId) -> Result<Option<Payload>, Error> {
         match self.readers.row(query(OUTPUT).bind(job.to_string())).await? {
-            Some(row) => rows::payload(&row, "output", "output_blob"),
+            Some(row) => rows::payload_of(&row),
             None => Ok(None),
         }
     }
@@ -118,7 +119,11 @@ fn count(row: &SqliteRow, now: Timestamp) -> Result<Counts, Error> {
     let oldest: Option<i64> = row.try_get("oldest").map_err(errors::of)?;
     let due_for = |at: i64| -> Duration { now.since(Timestamp(at)) };
     Ok(Counts {
-        lane: Reading(row).parsed("lane").map_err(|cause| errors::broken("a lane's name", cause))?,
+        lane: row
+            .try_get::<&str, _>("lane")
+            .map_err(errors::of)?
+            .parse()
+            .map_err(|error| errors::broken("a lane's name", error))?,
         queued,
         scheduled: row.try_get("scheduled").map_err(errors::of)?,
         running: row.try_get("running").map_err(errors::of)?,
@@ -130,14 +135,14 @@ fn count(row: &SqliteRow, now: Timestamp) -> Result<Counts, Error> {
 impl Feed for SqliteStore {
     async fn events(&self, job: JobId, after: EventSeq, limit: usize) -> Result<Vec<Event>, Error> {
         let events = query(EVENTS).bind(job.to_string()).bind(i64::from(after.0)).bind(rows::limit(limit));
-        self.readers.rows(events).await?.iter().map(|row| rows::event(job, row)).collect()
+        self.readers.rows(events).await?.iter().map(rows::event).collect()
     }
 
     async fn ended(&self, jobs: &[JobId]) -> Result<Vec<Option<Event>>, Error> {
         let mut ended = HashMap::with_capacity(jobs.len());
         for row in &self.readers.rows(query(ENDED).bind(id_array(jobs.iter().copied())?)).await? {
-            let job = Reading(row).parsed("job_id").map_err(|cause| errors::broken("an event's job", cause))?;
-            ended.insert(job, rows::event(job, row)?);
+            let event = rows::event(row)?;
+            ended.insert(event.job, event);
         }
         Ok(jobs.iter().map(|job| ended.get(job).cloned()).collect())
     }

@@ -8,19 +8,19 @@ use sqlx::{Row, query};
 
 use super::{
     SqliteStore, errors,
-    rows::{self, Reading, job_columns},
+    rows::{self, job_array},
     write::{Jobs, id_array},
 };
 use crate::{
     id::{Attempt, JobId, WorkerId},
     job::State,
-    store::{Attempts, Claim, Claimed, Error, Extended, Lease, Record, Recorded, Rescued, decide::Ledger},
+    store::{Attempts, Claim, Claimed, Error, Extended, Lease, Record, Recorded, Rescued, Source, decide::Ledger},
 };
 
 const BEGIN: &str = concat!(
-    "BEGIN IMMEDIATE; SELECT ",
-    job_columns!(),
-    " FROM json_each(?1) AS wanted CROSS JOIN job AS j ON j.id = wanted.value"
+    "BEGIN IMMEDIATE; SELECT json_group_array(",
+    job_array!(),
+    ") FROM json_each(?1) AS wanted CROSS JOIN job AS j ON j.id = wanted.value"
 );
 
 const EXTEND: &str = "UPDATE job SET lease_until = ?3 + (l.value ->> 'lease_ms') FROM json_each(?1) AS l \
@@ -52,11 +52,12 @@ impl Attempts for SqliteStore {
         let extended = turn.whole(query(EXTEND).bind(array).bind(worker.to_string()).bind(now.0)).await?;
         let mut held = HashMap::with_capacity(extended.len());
         for row in &extended {
-            let row = Reading(row);
-            let job: JobId = row.parsed("id").map_err(|cause| errors::broken("an extended job's id", cause))?;
-            let state: State = row.parsed("state").map_err(|cause| errors::broken("an extended job's state", cause))?;
-            let attempt: u32 = row.0.try_get("attempt").map_err(errors::of)?;
-            held.insert((job, Attempt(attempt)), state);
+            let read = || -> Result<_, Source> {
+                let (job, state): (&str, &str) = (row.try_get(0)?, row.try_get(2)?);
+                Ok(((job.parse()?, Attempt(row.try_get(1)?)), state.parse()?))
+            };
+            let (lease, state): ((JobId, Attempt), State) = read().map_err(|cause| errors::broken("an extended lease", cause))?;
+            held.insert(lease, state);
         }
         let answer = |lease: &Lease| match held.get(&(lease.job, lease.attempt)) {
             Some(State::Cancelling) => Extended::CancelRequested,
@@ -70,7 +71,7 @@ impl Attempts for SqliteStore {
         let ids = id_array(records.iter().map(|record| record.job))?;
         let (turn, rows) = self.begin(query(BEGIN).bind(ids)).await?;
         let mut ledger = Ledger::at(self.clock.now());
-        let mut jobs = Jobs::of(&rows)?;
+        let mut jobs = Jobs::new(rows::stored(&rows)?);
         let record_one = |record: &Record| match jobs.get_mut(record.job) {
             Some(stored) => stored.record(record, &mut ledger),
             None => Ok(Recorded::Fenced),

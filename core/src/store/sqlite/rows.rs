@@ -1,172 +1,227 @@
 //! Rows to records and records to rows, purely. It decides how each field is spelled in SQL; a row that cannot be read back is
 //! `Broken`, never a default.
 
-use std::{error::Error as StdError, str::FromStr, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use serde::Serialize;
-use sqlx::{Row, Sqlite, Type, decode::Decode, sqlite::SqliteRow};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sqlx::{Row, sqlite::SqliteRow};
 
-use super::errors::broken;
+use super::errors::{self, broken};
 use crate::{
-    blob::{BlobRef, hex},
+    blob::hex,
     clock::Timestamp,
-    estimate::Estimate,
-    id::{Attempt, EventSeq, IdempotencyKey, JobId},
-    job::{Event, Failure, FailureCode},
+    estimate::{self, Estimate},
+    id::{Attempt, EventSeq, IdempotencyKey, JobId, LaneName, ModelName, ModelVersion, WorkerId},
+    job::{Event, Failure, FailureCode, State},
     store::{
-        DueJob, Error, JobRecord, NewJob, Payload,
-        decide::{NewEvent, Stored},
+        DueJob, Error, JobRecord, NewJob, Payload, Source,
+        decide::{NewEvent, Standing, Stored},
     },
 };
 
-/// The columns of `JobRecord` and `Stored`, of a table called `j`, as a literal for `concat!`.
-macro_rules! job_columns {
+/// A job as one JSON array in the order of `JobRow`, of a table called `j`, as a literal for `concat!`. One text for each job, or for
+/// a whole group (`json_group_array`), instead of a row of columns: handing rows over costs a wake-up for every row and
+/// an allocation for every column, more than reading them does.
+macro_rules! job_array {
     () => {
-        "j.id, j.model, j.version, j.lane, j.state, j.attempt, j.failures, j.attempts_max, j.event_seq, j.created_at, \
-         j.due_at, j.published_at, j.start_deadline_at, j.run_timeout_ms, j.started_at, j.finished_at, j.worker, \
-         j.lease_until, j.cancel_requested_at, j.failure_code, j.failure_message, j.p50_ms, j.p90_ms, j.estimate_source, \
-         j.retry_of, j.traceparent"
+        "json_array(j.id, j.model, j.version, j.lane, j.state, j.attempt, j.failures, j.attempts_max, j.event_seq, \
+         j.created_at, j.due_at, j.published_at, j.start_deadline_at, j.run_timeout_ms, j.started_at, j.finished_at, \
+         j.worker, j.lease_until, j.cancel_requested_at, j.failure_code, j.failure_message, j.p50_ms, j.p90_ms, \
+         j.estimate_source, j.retry_of, j.traceparent)"
     };
 }
-pub(super) use job_columns;
+pub(super) use job_array;
 
-type Cause = Box<dyn StdError + Send + Sync>;
-
-/// One row being read.
-#[derive(Clone, Copy)]
-pub(super) struct Reading<'r>(pub &'r SqliteRow);
-
-impl<'r> Reading<'r> {
-    pub(super) fn get<T: Decode<'r, Sqlite> + Type<Sqlite>>(self, column: &str) -> Result<T, Cause> {
-        Ok(self.0.try_get(column)?)
-    }
-
-    pub(super) fn parsed<T: FromStr<Err: StdError + Send + Sync + 'static>>(self, column: &str) -> Result<T, Cause> {
-        Ok(self.get::<&str>(column)?.parse()?)
-    }
-
-    fn maybe_parsed<T: FromStr<Err: StdError + Send + Sync + 'static>>(self, column: &str) -> Result<Option<T>, Cause> {
-        Ok(self.get::<Option<&str>>(column)?.map(str::parse).transpose()?)
-    }
-
-    fn number<T: TryFrom<i64, Error: StdError + Send + Sync + 'static>>(self, column: &str) -> Result<T, Cause> {
-        Ok(T::try_from(self.get::<i64>(column)?)?)
-    }
-
-    fn time(self, column: &str) -> Result<Timestamp, Cause> {
-        self.get(column).map(Timestamp)
-    }
-
-    fn maybe_time(self, column: &str) -> Result<Option<Timestamp>, Cause> {
-        Ok(self.get::<Option<i64>>(column)?.map(Timestamp))
-    }
-
-    /// A word of one of our enums, as serde spells it.
-    fn word<T: serde::de::DeserializeOwned>(self, column: &str) -> Result<T, Cause> {
-        use serde::de::IntoDeserializer;
-        let text: &str = self.get(column)?;
-        let word: serde::de::value::StrDeserializer<'_, serde::de::value::Error> = text.into_deserializer();
-        Ok(T::deserialize(word)?)
-    }
+/// What `job_array!()` gives.
+#[derive(Deserialize)]
+struct JobRow {
+    id: JobId,
+    model: ModelName,
+    version: ModelVersion,
+    lane: LaneName,
+    state: State,
+    attempt: Attempt,
+    failures: u32,
+    attempts_max: u32,
+    event_seq: EventSeq,
+    created_at: Timestamp,
+    due_at: Timestamp,
+    published_at: Option<Timestamp>,
+    start_deadline_at: Option<Timestamp>,
+    run_timeout_ms: u64,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    worker: Option<WorkerId>,
+    lease_until: Option<Timestamp>,
+    cancel_requested_at: Option<Timestamp>,
+    failure_code: Option<FailureCode>,
+    failure_message: Option<String>,
+    p50_ms: f64,
+    p90_ms: f64,
+    estimate_source: estimate::Source,
+    retry_of: Option<JobId>,
+    traceparent: Option<String>,
 }
 
-/// Rows of `job_columns!()` as jobs.
+/// Texts of `job_array!()` or of groups of it, as jobs.
 pub(super) fn stored(rows: &[SqliteRow]) -> Result<Vec<Stored>, Error> {
-    rows.iter().map(|row| stored_of(Reading(row)).map_err(|cause| broken("a job's row", cause))).collect()
+    let mut stored: Vec<Stored> = Vec::new();
+    for row in rows {
+        let group: Vec<JobRow> = json(row, "a group of jobs")?;
+        stored.extend(group.into_iter().map(Stored::from));
+    }
+    Ok(stored)
 }
 
-/// The one job of a row of `job_columns!()`.
+/// The text of a group of jobs with their inputs (inline, blob).
+pub(super) fn stored_with_inputs(rows: &[SqliteRow]) -> Result<(Vec<Stored>, Vec<Payload>), Error> {
+    let mut jobs = Vec::new();
+    let mut inputs = Vec::new();
+    for row in rows {
+        let group: Vec<(JobRow, Option<Arc<str>>, Option<String>)> = json(row, "a group of jobs with inputs")?;
+        for (job, inline, blob) in group {
+            let input = payload(inline, blob.as_deref())?;
+            inputs.push(input.ok_or_else(|| broken("a job has an input", sqlx::Error::RowNotFound))?);
+            jobs.push(job.into());
+        }
+    }
+    Ok((jobs, inputs))
+}
+
+/// The text of a group of jobs with their idempotency key and the hexadecimal digits of their fingerprint.
+pub(super) fn standing(rows: &[SqliteRow]) -> Result<Vec<Standing>, Error> {
+    let mut standing = Vec::new();
+    for row in rows {
+        let group: Vec<(JobRow, Option<String>, &str)> = json(row, "a group of standing jobs")?;
+        for (job, idempotency_key, digits) in group {
+            let fingerprint = unhex(digits).ok_or_else(|| broken("a fingerprint has 32 bytes", sqlx::Error::RowNotFound))?;
+            standing.push(Standing { job: Stored::from(job).job, idempotency_key, fingerprint });
+        }
+    }
+    Ok(standing)
+}
+
+fn unhex(digits: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    (digits.len() == 64).then_some(bytes)
+}
+
+/// The text of one job.
 pub(super) fn job(row: &SqliteRow) -> Result<JobRecord, Error> {
-    job_of(Reading(row)).map_err(|cause| broken("a job's row", cause))
+    json::<JobRow>(row, "a job").map(|job| Stored::from(job).job)
 }
 
-fn stored_of(row: Reading<'_>) -> Result<Stored, Cause> {
-    Ok(Stored {
-        job: job_of(row)?,
-        lease_until: row.maybe_time("lease_until")?,
-        published_at: row.maybe_time("published_at")?,
-        cancel_requested_at: row.maybe_time("cancel_requested_at")?,
-        output: None,
-        changed: false,
-    })
+/// The row's first column, a JSON text.
+fn json<'r, T: Deserialize<'r>>(row: &'r SqliteRow, what: &'static str) -> Result<T, Error> {
+    let text: &str = row.try_get(0).map_err(errors::of)?;
+    serde_json::from_str(text).map_err(|error| broken(what, error))
 }
 
-fn job_of(row: Reading<'_>) -> Result<JobRecord, Cause> {
-    let state = row.parsed("state")?;
-    let failure = match row.get::<Option<String>>("failure_message")? {
-        Some(message) => Some(Failure { code: row.word::<FailureCode>("failure_code")?, message }),
-        None => None,
-    };
-    Ok(JobRecord {
-        id: row.parsed("id")?,
-        model: row.parsed("model")?,
-        version: row.parsed("version")?,
-        lane: row.parsed("lane")?,
-        estimate: Estimate { p50_ms: row.get("p50_ms")?, p90_ms: row.get("p90_ms")?, source: row.word("estimate_source")? },
-        state,
-        attempt: Attempt(row.number("attempt")?),
-        failures: row.number("failures")?,
-        attempts_max: row.number("attempts_max")?,
-        created_at: row.time("created_at")?,
-        due_at: row.time("due_at")?,
-        start_deadline_at: row.maybe_time("start_deadline_at")?,
-        run_timeout: Duration::from_millis(row.number("run_timeout_ms")?),
-        started_at: row.maybe_time("started_at")?,
-        finished_at: row.maybe_time("finished_at")?,
-        worker: row.maybe_parsed("worker")?,
-        failure,
-        // The schema holds that exactly the succeeded jobs have one.
-        has_output: state == crate::job::State::Succeeded,
-        event_seq: EventSeq(row.number("event_seq")?),
-        retry_of: row.maybe_parsed("retry_of")?,
-        traceparent: row.get("traceparent")?,
-    })
+impl From<JobRow> for Stored {
+    fn from(row: JobRow) -> Self {
+        let failure = row.failure_code.zip(row.failure_message).map(|(code, message)| Failure { code, message });
+        let job = JobRecord {
+            id: row.id,
+            model: row.model,
+            version: row.version,
+            lane: row.lane,
+            estimate: Estimate { p50_ms: row.p50_ms, p90_ms: row.p90_ms, source: row.estimate_source },
+            state: row.state,
+            attempt: row.attempt,
+            failures: row.failures,
+            attempts_max: row.attempts_max,
+            created_at: row.created_at,
+            due_at: row.due_at,
+            start_deadline_at: row.start_deadline_at,
+            run_timeout: Duration::from_millis(row.run_timeout_ms),
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            worker: row.worker,
+            failure,
+            // The schema holds that exactly the succeeded jobs have one.
+            has_output: row.state == State::Succeeded,
+            event_seq: row.event_seq,
+            retry_of: row.retry_of,
+            traceparent: row.traceparent,
+        };
+        Self {
+            job,
+            lease_until: row.lease_until,
+            published_at: row.published_at,
+            cancel_requested_at: row.cancel_requested_at,
+            output: None,
+            changed: false,
+        }
+    }
 }
 
 /// A payload from its two columns; `None` when both are empty.
-pub(super) fn payload(row: &SqliteRow, inline: &str, blob: &str) -> Result<Option<Payload>, Error> {
-    let row = Reading(row);
-    let read = || -> Result<_, Cause> {
-        Ok(match row.get::<Option<&str>>(inline)? {
-            Some(text) => Some(Payload::Inline(text.into())),
-            None => row.maybe_parsed::<BlobRef>(blob)?.map(Payload::Blob),
-        })
-    };
-    read().map_err(|cause| broken("a payload", cause))
+fn payload(inline: Option<Arc<str>>, blob: Option<&str>) -> Result<Option<Payload>, Error> {
+    match (inline, blob) {
+        (Some(text), _) => Ok(Some(Payload::Inline(text))),
+        (None, Some(blob)) => {
+            blob.parse().map(|blob| Some(Payload::Blob(blob))).map_err(|error| broken("a blob's reference", error))
+        }
+        (None, None) => Ok(None),
+    }
 }
 
-/// A row of the outbox.
+/// A payload from a row's first two columns, inline and blob.
+pub(super) fn payload_of(row: &SqliteRow) -> Result<Option<Payload>, Error> {
+    let inline: Option<&str> = row.try_get(0).map_err(errors::of)?;
+    payload(inline.map(Arc::from), row.try_get(1).map_err(errors::of)?)
+}
+
+/// A job in the outbox.
+#[derive(Deserialize)]
+struct DueRow {
+    id: JobId,
+    attempt: Attempt,
+    lane: LaneName,
+    model: ModelName,
+    version: ModelVersion,
+    due_at: Timestamp,
+    p50_ms: f64,
+    traceparent: Option<String>,
+}
+
+/// The text of a job in the outbox: an array in the order of `DueRow`.
 pub(super) fn due(row: &SqliteRow) -> Result<DueJob, Error> {
-    let row = Reading(row);
-    let read = || -> Result<_, Cause> {
-        Ok(DueJob {
-            id: row.parsed("id")?,
-            attempt: Attempt(row.number("attempt")?),
-            lane: row.parsed("lane")?,
-            model: row.parsed("model")?,
-            version: row.parsed("version")?,
-            due_at: row.time("due_at")?,
-            expected_ms: row.get("p50_ms")?,
-            traceparent: row.get("traceparent")?,
-        })
-    };
-    read().map_err(|cause| broken("a due job's row", cause))
+    let row: DueRow = json(row, "a due job")?;
+    Ok(DueJob {
+        id: row.id,
+        attempt: row.attempt,
+        lane: row.lane,
+        model: row.model,
+        version: row.version,
+        due_at: row.due_at,
+        expected_ms: row.p50_ms,
+        traceparent: row.traceparent,
+    })
 }
 
-/// A row of `event`.
-pub(super) fn event(job: JobId, row: &SqliteRow) -> Result<Event, Error> {
-    let row = Reading(row);
-    let read = || -> Result<_, Cause> {
+/// A row of `event`: its job, seq, kind, at, attempt and data.
+pub(super) fn event(row: &SqliteRow) -> Result<Event, Error> {
+    let read = || -> Result<_, Source> {
         Ok(Event {
-            job,
-            seq: EventSeq(row.number("seq")?),
-            kind: row.parsed("kind")?,
-            at: row.time("at")?,
-            attempt: Attempt(row.number("attempt")?),
-            data: serde_json::value::RawValue::from_string(row.get("data")?)?,
+            job: row.try_get::<&str, _>(0)?.parse()?,
+            seq: EventSeq(row.try_get(1)?),
+            kind: row.try_get::<&str, _>(2)?.parse()?,
+            at: Timestamp(row.try_get(3)?),
+            attempt: Attempt(row.try_get(4)?),
+            data: RawValue::from_string(row.try_get(5)?)?,
         })
     };
     read().map_err(|cause| broken("an event's row", cause))
+}
+
+/// The number in the only row.
+pub(super) fn count(rows: &[SqliteRow]) -> Result<u64, Error> {
+    rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(errors::of)
 }
 
 /// A submitted job, as the insert statement reads it.
@@ -183,7 +238,7 @@ pub(super) struct JobInsert<'a> {
     run_timeout_ms: i64,
     p50_ms: f64,
     p90_ms: f64,
-    estimate_source: crate::estimate::Source,
+    estimate_source: estimate::Source,
     retry_of: Option<JobId>,
     traceparent: Option<&'a str>,
     idempotency_key: Option<&'a str>,
@@ -230,7 +285,7 @@ pub(super) struct JobUpdate<'a> {
     published_at: Option<Timestamp>,
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
-    worker: Option<crate::id::WorkerId>,
+    worker: Option<WorkerId>,
     lease_until: Option<Timestamp>,
     cancel_requested_at: Option<Timestamp>,
     failure_code: Option<&'static str>,

@@ -4,28 +4,29 @@ use sqlx::query;
 
 use super::{
     SqliteStore,
-    rows::{self, job_columns},
+    rows::{self, job_array},
     write::Jobs,
 };
 use crate::store::{Error, Rescued, decide::Ledger};
 
 /// Jobs whose lease is over at `?1`, and jobs that were to start before it, at most `?2` of each.
 const BEGIN: &str = concat!(
-    "BEGIN IMMEDIATE; SELECT ",
-    job_columns!(),
-    " FROM job AS j INDEXED BY job_leased WHERE j.lease_until <= ?1 ORDER BY j.lease_until LIMIT ?2; SELECT ",
-    job_columns!(),
-    " FROM job AS j INDEXED BY job_start_deadline \
-     WHERE j.state = 'queued' AND j.attempt = 0 AND j.start_deadline_at < ?1 ORDER BY j.start_deadline_at LIMIT ?2"
+    "BEGIN IMMEDIATE; SELECT json_group_array(json(job)) FROM (SELECT ",
+    job_array!(),
+    " AS job FROM job AS j INDEXED BY job_leased WHERE j.lease_until <= ?1 ORDER BY j.lease_until LIMIT ?2); \
+     SELECT json_group_array(json(job)) FROM (SELECT ",
+    job_array!(),
+    " AS job FROM job AS j INDEXED BY job_start_deadline \
+     WHERE j.state = 'queued' AND j.attempt = 0 AND j.start_deadline_at < ?1 ORDER BY j.start_deadline_at LIMIT ?2)"
 );
 
-const END_LEASES: &str = "UPDATE job SET lease_until = ?1 WHERE lease_until > ?1 RETURNING id";
+const END_LEASES: &str = "UPDATE job SET lease_until = ?1 WHERE lease_until > ?1; SELECT changes()";
 
 impl SqliteStore {
     pub(super) async fn sweep_some(&self, limit: usize) -> Result<Vec<Rescued>, Error> {
         let mut ledger = Ledger::at(self.clock.now());
         let (turn, rows) = self.begin(query(BEGIN).bind(ledger.now.0).bind(rows::limit(limit))).await?;
-        let mut jobs = Jobs::of(&rows)?;
+        let mut jobs = Jobs::new(rows::stored(&rows)?);
         let rescued = jobs.iter_mut().filter_map(|stored| stored.sweep(&mut ledger)).collect();
         self.commit(turn, &jobs, &ledger).await?;
         Ok(rescued)
@@ -34,6 +35,6 @@ impl SqliteStore {
     pub(super) async fn end_leases(&self) -> Result<u64, Error> {
         let mut turn = self.writer.turn().await?;
         let now = self.clock.now();
-        Ok(turn.whole(query(END_LEASES).bind(now.0)).await?.len() as u64)
+        rows::count(&turn.whole(query(END_LEASES).bind(now.0)).await?)
     }
 }

@@ -21,26 +21,24 @@ use crate::{
 /// Inserts events from `?2`, an array of `NewEvent`, at time `?3`.
 macro_rules! insert_events {
     () => {
-        "INSERT INTO event (job_id, seq, kind, at, attempt, data) \
-         SELECT e.value ->> 'job', e.value ->> 'seq', e.value ->> 'kind', ?3, e.value ->> 'attempt', e.value -> 'data' \
-         FROM json_each(?2) AS e"
+        "WITH e AS MATERIALIZED (SELECT value FROM json_each(?2)) \
+         INSERT INTO event (job_id, seq, kind, at, attempt, data) \
+         SELECT e.value ->> 'job', e.value ->> 'seq', e.value ->> 'kind', ?3, e.value ->> 'attempt', e.value -> 'data' FROM e"
     };
 }
 pub(super) use insert_events;
 
 const UPDATE_AND_COMMIT: &str = concat!(
-    "UPDATE job SET state = c.state, attempt = c.attempt, failures = c.failures, event_seq = c.event_seq, due_at = c.due_at, \
-       published_at = c.published_at, started_at = c.started_at, finished_at = c.finished_at, worker = c.worker, \
-       lease_until = c.lease_until, cancel_requested_at = c.cancel_requested_at, failure_code = c.failure_code, \
-       failure_message = c.failure_message, output = c.output, output_blob = c.output_blob \
-     FROM (SELECT value ->> 'id' AS id, value ->> 'state' AS state, value ->> 'attempt' AS attempt, \
-       value ->> 'failures' AS failures, value ->> 'event_seq' AS event_seq, value ->> 'due_at' AS due_at, \
-       value ->> 'published_at' AS published_at, value ->> 'started_at' AS started_at, value ->> 'finished_at' AS finished_at, \
-       value ->> 'worker' AS worker, value ->> 'lease_until' AS lease_until, \
-       value ->> 'cancel_requested_at' AS cancel_requested_at, value ->> 'failure_code' AS failure_code, \
-       value ->> 'failure_message' AS failure_message, value ->> 'output' AS output, value ->> 'output_blob' AS output_blob \
-       FROM json_each(?1)) AS c \
-     WHERE job.id = c.id; ",
+    "WITH c AS MATERIALIZED (SELECT value FROM json_each(?1)) \
+     UPDATE job SET state = c.value ->> 'state', attempt = c.value ->> 'attempt', \
+       failures = c.value ->> 'failures', event_seq = c.value ->> 'event_seq', \
+       due_at = c.value ->> 'due_at', published_at = c.value ->> 'published_at', \
+       started_at = c.value ->> 'started_at', finished_at = c.value ->> 'finished_at', \
+       worker = c.value ->> 'worker', lease_until = c.value ->> 'lease_until', \
+       cancel_requested_at = c.value ->> 'cancel_requested_at', \
+       failure_code = c.value ->> 'failure_code', failure_message = c.value ->> 'failure_message', \
+       output = c.value ->> 'output', output_blob = c.value ->> 'output_blob' \
+     FROM c WHERE job.id = c.value ->> 'id'; ",
     insert_events!(),
     "; COMMIT"
 );
@@ -52,10 +50,9 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
-    pub(super) fn of(rows: &[SqliteRow]) -> Result<Self, Error> {
-        let stored = rows::stored(rows)?;
+    pub(super) fn new(stored: Vec<Stored>) -> Self {
         let by_id = stored.iter().enumerate().map(|(index, stored)| (stored.job.id, index)).collect();
-        Ok(Self { stored, by_id })
+        Self { stored, by_id }
     }
 
     pub(super) fn get_mut(&mut self, job: JobId) -> Option<&mut Stored> {
@@ -68,7 +65,7 @@ impl Jobs {
 }
 
 impl SqliteStore {
-    /// Begins a writing transaction by `statement`, which reads rows of `job_columns!()`. The time is read once the lock is held, so
+    /// Begins a writing transaction by `statement`, which reads jobs. The time is read once the lock is held, so
     /// that later commits have later times.
     pub(super) async fn begin(&self, statement: Statement<'_>) -> Result<(Turn<'_>, Vec<SqliteRow>), Error> {
         let mut turn = self.writer.turn().await?;
