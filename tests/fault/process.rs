@@ -1,0 +1,1 @@
+//! The whole process is killed and started again.

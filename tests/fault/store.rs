@@ -1,0 +1,71 @@
+//! The store is away for a moment, or its answers are lost: nothing accepted is lost, nothing is recorded twice.
+
+use serde_json::json;
+use siding_core::job::State;
+use siding_tests::harness::{
+    TestSystem,
+    faults::{Call, Fault},
+};
+
+async fn a_hundred_jobs_survive(call: Call, fault: Fault, times: u32) {
+    let system = TestSystem::start().await;
+    let mut jobs = Vec::new();
+    for round in 0..100 {
+        if round == 20 {
+            system.faults.inject(call, fault, times);
+        }
+        jobs.push(system.submit("scripted", json!({"op": "delay", "ms": 1})).await);
+    }
+    for job in jobs {
+        assert_eq!(system.ended(job).await.state, State::Succeeded);
+    }
+    assert_eq!(system.faults.left(call), 0, "the fault was met");
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_submission_is_tried_again_by_the_service() {
+    a_hundred_jobs_survive(Call::Submit, Fault::Refused, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_submission_whose_answer_is_lost_is_one_job() {
+    a_hundred_jobs_survive(Call::Submit, Fault::AnswerLost, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_claim_pauses_the_worker_and_loses_nothing() {
+    a_hundred_jobs_survive(Call::Claim, Fault::Refused, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_whose_answer_is_lost_is_found_by_the_sweep() {
+    a_hundred_jobs_survive(Call::Claim, Fault::AnswerLost, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_record_is_tried_again_until_the_store_takes_it() {
+    a_hundred_jobs_survive(Call::Record, Fault::Refused, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_whose_answer_is_lost_is_recorded_once() {
+    a_hundred_jobs_survive(Call::Record, Fault::AnswerLost, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_stays_away_refuses_submissions_with_a_time_to_come_back() {
+    let system = TestSystem::start().await;
+    system.faults.inject(Call::Submit, Fault::Refused, u32::MAX);
+    let answer = reqwest::Client::new()
+        .post(format!("{}/v1/jobs", system.url))
+        .json(&json!({"model": "scripted", "input": {"op": "noop"}}))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status().as_u16(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+    let body = answer.text().await.expect("a body");
+    assert!(!body.contains("injected"), "causes are for the log: {body}");
+    system.finish().await;
+}

@@ -1,0 +1,163 @@
+//! The worker dies, its lease is lost, its deliveries are doubled, its jobs kill it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use siding_client::Submission;
+use siding_core::{
+    clock::Timestamp,
+    envelope::{Due, Envelope},
+    id::{Attempt, JobId, WorkerId},
+    job::{FailureCode, Finish, State},
+    store::{Claim, Claimed, Payload, Record, RecordChange, Recorded},
+};
+use siding_tests::harness::{
+    TestSystem, eventually,
+    faults::{Call, Fault},
+};
+
+fn submission(script: &serde_json::Value) -> Submission {
+    Submission::new("scripted", script).expect("a script is JSON")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_job_of_a_dead_worker_runs_again_at_once() {
+    let mut system = TestSystem::start().await;
+    let job = system.submit("scripted", json!({"op": "delay", "ms": 600})).await;
+    system.in_state(job, State::Running).await;
+    let died = Instant::now();
+    system.crash_worker();
+    eventually("the job runs again", Duration::from_secs(1), || async {
+        let record = system.job(job).await;
+        if record.attempt == Attempt(2) { Ok(()) } else { Err(format!("{record:?}")) }
+    })
+    .await;
+    assert!(died.elapsed() < Duration::from_secs(1), "its delivery came back; nobody waited for the lease");
+    assert_eq!(system.ended(job).await.state, State::Succeeded);
+    assert_eq!(system.event_kinds(job).await, ["queued", "started", "retrying", "started", "succeeded"]);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_job_of_a_dead_worker_runs_again_when_its_lease_is_over() {
+    let mut system = TestSystem::start().await;
+    let job = system.submit("scripted-long", json!({"op": "delay", "ms": 500})).await;
+    system.in_state(job, State::Running).await;
+    let died = Instant::now();
+    system.crash_worker();
+    let lease = Duration::from_secs(system.settings.lanes[3].lease_secs);
+    let ended = system.ended(job).await;
+    assert_eq!((ended.state, ended.attempt.0, ended.failures), (State::Succeeded, 2, 1));
+    assert!(died.elapsed() < lease + Duration::from_secs(3), "{:?}", died.elapsed());
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_kills_every_worker_fails_and_its_neighbours_do_not() {
+    let mut system = TestSystem::start().await;
+    let poison = system.submit("scripted", json!({"op": "hang"})).await;
+    for attempt in 1..=3 {
+        eventually("the poison job runs", TestSystem::patience(), || async {
+            let record = system.job(poison).await;
+            let running = record.state == State::Running && record.attempt == Attempt(attempt);
+            if running { Ok(()) } else { Err(format!("{record:?}")) }
+        })
+        .await;
+        let neighbour = system.submit("scripted", json!({"op": "noop"})).await;
+        assert_eq!(system.ended(neighbour).await.state, State::Succeeded);
+        system.crash_worker();
+    }
+    let ended = system.ended(poison).await;
+    assert_eq!(ended.failure.expect("it failed").code, FailureCode::WorkerLost);
+    assert_eq!(ended.failures, 3, "each death counts once");
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panicking_run_costs_its_job_and_nobody_else() {
+    let system = TestSystem::start().await;
+    let panicking = system.submit_as(&submission(&json!({"op": "panic"})).with_attempts_max(2)).await;
+    let mut others = Vec::new();
+    for _ in 0..20 {
+        others.push(system.submit("scripted", json!({"op": "delay", "ms": 1})).await);
+    }
+    for other in others {
+        assert_eq!(system.ended(other).await.state, State::Succeeded);
+    }
+    let ended = system.ended(panicking).await;
+    assert_eq!((ended.failure.expect("it failed").code, ended.attempt.0), (FailureCode::Panicked, 2));
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_doubled_message_runs_its_job_once() {
+    let system = TestSystem::start().await;
+    let job = system.submit("scripted", json!({"op": "delay", "ms": 200})).await;
+    let record = system.job(job).await;
+    let due = Due {
+        job,
+        attempt: Attempt(0),
+        lane: record.lane.clone(),
+        model: record.model.clone(),
+        version: record.version.clone(),
+        due_at_ms: record.due_at,
+        expected_ms: 0.0,
+        traceparent: None,
+    };
+    let unknown = Due { job: JobId::generate(), due_at_ms: Timestamp(0), ..due.clone() };
+    let copies = vec![Envelope::V1(due.clone()), Envelope::V1(due.clone()), Envelope::V1(due.clone()), Envelope::V1(unknown)];
+    system.seams.publisher.publish(copies.clone()).await;
+    let ended = system.ended(job).await;
+    assert_eq!((ended.state, ended.attempt.0), (State::Succeeded, 1));
+    // Once more, after the end: a message for a job that is over, and one for a job that never was.
+    system.seams.publisher.publish(copies).await;
+    assert_eq!(system.job(job).await.attempt, Attempt(1));
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_cannot_extend_its_lease_stops_the_work_before_the_lease_ends() {
+    let system = TestSystem::start().await;
+    let job = system.submit_as(&submission(&json!({"op": "hang"})).with_attempts_max(2)).await;
+    system.in_state(job, State::Running).await;
+    system.faults.inject(Call::Extend, Fault::Refused, 1_000);
+    // The self-fence stops the first attempt; the sweep gives the job its second, which the healed store lets live.
+    eventually("the second attempt runs", TestSystem::patience(), || async {
+        let record = system.job(job).await;
+        if record.attempt == Attempt(2) { Ok(()) } else { Err(format!("{record:?}")) }
+    })
+    .await;
+    system.faults.heal();
+    system.client.cancel(job.to_string().parse().expect("an id")).await.expect("accepted");
+    assert_eq!(system.ended(job).await.state, State::Canceled);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_writer_is_refused_and_its_result_thrown_away() {
+    let mut system = TestSystem::start().await;
+    // The system's own worker goes; this test is the worker, twice.
+    system.services().take_worker().expect("there is a worker").stop().await.expect("it stops");
+    let job = system.submit("scripted", json!({"op": "echo", "value": "queue"})).await;
+    let claim = |takeover| [Claim { job, lease: Duration::from_secs(60), takeover }];
+    let attempts = system.seams.attempts.clone();
+    let run = |claimed: Vec<Claimed>| match claimed.into_iter().next() {
+        Some(Claimed::Run(work)) => work,
+        other => panic!("not granted: {other:?}"),
+    };
+    let first = run(attempts.claim(WorkerId::generate(), &claim(false)).await.expect("the store answers"));
+    let second = run(attempts.claim(WorkerId::generate(), &claim(true)).await.expect("the store answers"));
+    let finish = |attempt, output: &str| {
+        let finish = Finish::Succeeded { output: Payload::Inline(output.into()) };
+        [Record { job, attempt, change: RecordChange::Finish { finish, run: Duration::ZERO } }]
+    };
+    let late = attempts.record(&finish(first.attempt, "\"late\"")).await.expect("the store answers");
+    assert_eq!(late, [Recorded::Fenced]);
+    let done = attempts.record(&finish(second.attempt, "\"newest\"")).await.expect("the store answers");
+    assert!(matches!(done[..], [Recorded::Done { state: State::Succeeded, .. }]), "{done:?}");
+    let again = attempts.record(&finish(second.attempt, "\"again\"")).await.expect("the store answers");
+    assert_eq!(again, [Recorded::Fenced]);
+    assert_eq!(system.seams.jobs.output(job).await.expect("readable"), Some(Payload::Inline("\"newest\"".into())));
+    system.start_worker();
+    system.finish().await;
+}
