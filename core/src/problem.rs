@@ -142,7 +142,7 @@ impl From<InputProblem> for WrongValue {
 
 impl From<Invalid> for Problem {
     fn from(invalid: Invalid) -> Self {
-        Self::new(Code::InvalidRequest, format!("{invalid}."))
+        Self::new(Code::InvalidRequest, sentence(&invalid.to_string()))
     }
 }
 
@@ -194,6 +194,18 @@ impl IntoResponse for Problem {
         }
         response
     }
+}
+
+/// The text of an error as a sentence for a caller.
+#[must_use]
+pub fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().into_iter().flat_map(char::to_uppercase);
+    let mut sentence: String = first.chain(chars).collect();
+    if !sentence.ends_with('.') {
+        sentence.push('.');
+    }
+    sentence
 }
 
 /// Answers unknown paths and wrong methods of `router` with problems. For the binary, once all routes are merged.

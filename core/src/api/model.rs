@@ -1,4 +1,4 @@
-//! Models on the wire.
+//! Models on the wire: what a caller may know of a model. No path and no digest of the repository is shown here.
 
 use serde::{Deserialize, Serialize};
 

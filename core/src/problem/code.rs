@@ -80,7 +80,7 @@ codes! {
         "GET /v1/models lists the models.";
     UnknownVersion, "unknown_version", NOT_FOUND, Never, "The model has no such version",
         "Leave out `version` for the newest; GET /v1/models/{name} lists the versions.";
-    BrokenModel, "broken_model", SERVICE_UNAVAILABLE, Never, "The model is in the repository but cannot be served",
+    BrokenModel, "broken_model", UNPROCESSABLE_ENTITY, Never, "The model is in the repository but cannot be served",
         "The operator has to mend the model; `detail` and GET /v1/models/{name} say what is wrong with it.";
     UnknownJob, "unknown_job", NOT_FOUND, Never, "There is no job of this id",
         "Check the id. A job is kept as long as its result.";
@@ -138,6 +138,16 @@ impl FromStr for Code {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_document_says_of_every_code_what_this_table_says() {
+        let document = include_str!("../../../docs/api.md");
+        for &code in Code::ALL {
+            let Facts { word, status, retryable, title, .. } = code.facts();
+            let row = format!("| `{word}` | {} | {} | {title} |\n", status.as_u16(), if retryable { "yes" } else { "no" });
+            assert!(document.contains(&row), "docs/api.md lacks {row}");
+        }
+    }
 
     #[test]
     fn a_code_is_read_back_as_it_is_written_and_has_one_spelling() {

@@ -37,9 +37,9 @@ use crate::submit::{Accepted, Submission};
         (status = 409, description = "idempotency_in_flight", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "body_too_large", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "unsupported_media_type", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "invalid_input, idempotency_key_reused", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "invalid_input, broken_model, idempotency_key_reused", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "busy", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable, broken_model", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "unavailable", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn submit(State(state): State<Arc<ProducerState>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
@@ -66,9 +66,9 @@ pub async fn submit(State(state): State<Arc<ProducerState>>, headers: HeaderMap,
         (status = 409, description = "id_taken", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "body_too_large", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "unsupported_media_type", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "invalid_input", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "invalid_input, broken_model", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "busy", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable, broken_model", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "unavailable", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn put(
@@ -110,8 +110,9 @@ pub async fn cancel(State(state): State<Arc<ProducerState>>, JobPath(id): JobPat
         (status = 202, description = "The new job.", body = JobView),
         (status = 404, description = "unknown_job, unknown_model, unknown_version", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "not_finished", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "broken_model", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "busy", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "unavailable, broken_model", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "unavailable", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn retry(

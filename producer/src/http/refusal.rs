@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use siding_core::{
     error,
-    problem::{Code, Problem},
+    problem::{self, Code, Problem},
 };
 
 use crate::submit::Refusal;
@@ -15,7 +15,7 @@ const IN_FLIGHT_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The answer to a refused submission, cancel or retry. Logs the cause where there is one.
 #[must_use]
 pub fn problem(refusal: Refusal) -> Problem {
-    let new = |code| Problem::new(code, sentence(&refusal.to_string()));
+    let new = |code| Problem::new(code, problem::sentence(&refusal.to_string()));
     match &refusal {
         Refusal::UnknownModel { .. } => new(Code::UnknownModel),
         Refusal::UnknownVersion { .. } => new(Code::UnknownVersion),
@@ -32,15 +32,4 @@ pub fn problem(refusal: Refusal) -> Problem {
             new(Code::Unavailable).after(*retry_after)
         }
     }
-}
-
-/// The text of an error as a sentence.
-fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    let first = chars.next().into_iter().flat_map(char::to_uppercase);
-    let mut sentence: String = first.chain(chars).collect();
-    if !sentence.ends_with('.') {
-        sentence.push('.');
-    }
-    sentence
 }

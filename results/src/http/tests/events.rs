@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// The request's query and headers, and the events it tells.
+type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [(u32, &'a str)]);
+
 /// A stream in reading.
 struct Reading {
     body: BodyDataStream,
@@ -58,7 +61,7 @@ async fn a_finished_job_is_replayed_from_the_cursor_and_the_stream_ends() {
     let service = Service::start().await;
     let job = service.finished(succeeded("1")).await;
     let all: &[(u32, &str)] = &[(1, "queued"), (2, "started"), (3, "succeeded")];
-    let rows: [(&str, &[(&str, &str)], &[(u32, &str)]); 5] = [
+    let rows: [Row; 5] = [
         ("", &[], all),
         ("?after=0", &[], all),
         ("?after=1", &[], &all[1..]),
