@@ -3,6 +3,8 @@
 
 pub mod metrics;
 
+use std::io::IsTerminal;
+
 pub use metrics::{AttemptEnd, Metrics, PublishOutcome, Source};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -21,7 +23,12 @@ pub fn init_logs(form: LogForm, default_filter: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter));
     let registry = tracing_subscriber::registry().with(filter);
     let installed = match form {
-        LogForm::Text => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),
+        LogForm::Text => {
+            // Colour is for a person's terminal; a file or a pipe gets plain text.
+            let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            let layer = fmt::layer().with_ansi(colour).with_writer(std::io::stderr);
+            registry.with(layer).try_init()
+        }
         LogForm::Json => registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init(),
     };
     drop(installed);

@@ -115,14 +115,12 @@ pub struct InputProblem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.title.as_str(), self.detail.as_str()) {
-            ("", "") => write!(f, "the server answered {}", self.status)?,
-            (title, "") => f.write_str(title)?,
-            (_, detail) => f.write_str(detail)?,
+        let said = [&self.detail, &self.title].into_iter().find(|text| !text.is_empty());
+        let Some(said) = said else { return write!(f, "the server answered {}", self.status) };
+        if self.errors.is_empty() {
+            return f.write_str(said);
         }
-        for error in &self.errors {
-            write!(f, "; {}: {}", error.pointer, error.detail)?;
-        }
-        Ok(())
+        let places: Vec<_> = self.errors.iter().map(|error| format!("{} {}", error.pointer, error.detail)).collect();
+        write!(f, "{}: {}", said.trim_end_matches('.'), places.join("; "))
     }
 }

@@ -49,13 +49,13 @@ async fn running_a_job_again_is_not_repeated_when_its_answer_is_lost() {
 
 #[tokio::test]
 async fn a_refusal_arrives_as_the_server_words_it() {
-    let body = r#"{"type":"/problems/invalid","title":"The request does not fit","status":422,"detail":"The input does not fit",
+    let body = r#"{"type":"/problems/invalid","title":"The request does not fit","status":422,"detail":"The input does not fit.",
         "code":"invalid","retryable":false,"errors":[{"pointer":"/input/x","detail":"missing"}],"new":1}"#;
     let page = answer("500 Internal Server Error", "Content-Type: text/html\r\n", "<html>");
     let server = FakeServer::start(vec![answer("422 Unprocessable Content", "", body), page]).await;
     let client = Client::new(&server.url).expect("a client");
     let error = client.submit(&submission()).await.expect_err("refused");
-    assert_eq!(error.to_string(), "The input does not fit; /input/x: missing");
+    assert_eq!(error.to_string(), "The input does not fit: /input/x missing");
     assert_eq!(error.problem().map(|problem| (problem.status, problem.code.as_str())), Some((422, "invalid")));
     let error = client.models().await.expect_err("refused");
     assert_eq!(error.to_string(), "the server answered 500 Internal Server Error");

@@ -1,0 +1,81 @@
+//! The command line: reads it, runs one command, and turns its end into an exit code. It decides nothing that a command does.
+
+pub mod args;
+mod catalog;
+pub mod exit;
+mod jobs;
+mod submit;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use siding::{bench, up};
+use siding_client::Client;
+use siding_core::{config::Settings, error::chain, telemetry};
+
+use self::{
+    args::{BenchCommand, Cli, Command, Global, JobsCommand, UpArgs},
+    exit::Failed,
+};
+use crate::{demo, doctor, output::Output};
+
+/// Runs the command that the process was called with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => failed.report(),
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failed> {
+    if let Command::Completions { shell } = cli.command {
+        return print_completions(shell);
+    }
+    // One process does everything in laptop mode; the number of threads is the number of cores.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failed::from)?;
+    runtime.block_on(run_async(cli))
+}
+
+async fn run_async(cli: Cli) -> Result<(), Failed> {
+    let output = Output::new(cli.global.output, cli.global.quiet);
+    match cli.command {
+        Command::Up(args) => run_up(args).await,
+        Command::Submit(args) => submit::run(&client(&cli.global)?, &output, args).await,
+        Command::Jobs { command } => run_jobs(&client(&cli.global)?, &output, command).await,
+        Command::Models => catalog::models(&client(&cli.global)?, &output).await,
+        Command::Lanes => catalog::lanes(&client(&cli.global)?, &output).await,
+        Command::Doctor(args) => doctor::run(&client(&cli.global)?, &output, args).await,
+        Command::Demo(args) => demo::run(&output, args).await,
+        Command::Bench { command: BenchCommand::Dispatch(args) } => Ok(bench::dispatch::run(args.into()).await?),
+        Command::Completions { shell } => print_completions(shell),
+    }
+}
+
+async fn run_up(args: UpArgs) -> Result<(), Failed> {
+    telemetry::init_logs(args.log.into(), "info");
+    let settings = Settings::load(args.config.as_deref()).map_err(|error| Failed::Usage(chain(&error)))?;
+    let options = up::Options { data: args.data, listen: args.listen, models: args.models, settings };
+    Ok(up::run(options).await?)
+}
+
+async fn run_jobs(client: &Client, output: &Output, command: JobsCommand) -> Result<(), Failed> {
+    match command {
+        JobsCommand::List(args) => jobs::list(client, output, args).await,
+        JobsCommand::Get { id } => jobs::get(client, output, id).await,
+        JobsCommand::Watch(args) => watch::run(client, output, args).await,
+        JobsCommand::Cancel { id } => jobs::cancel(client, output, id).await,
+        JobsCommand::Retry { id, follow } => jobs::retry(client, output, id, &follow).await,
+    }
+}
+
+fn client(global: &Global) -> Result<Client, Failed> {
+    Ok(Client::new(&global.server)?)
+}
+
+fn print_completions(shell: clap_complete::Shell) -> Result<(), Failed> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "siding", &mut script);
+    std::io::Write::write_all(&mut std::io::stdout(), &script).map_err(Failed::from)
+}

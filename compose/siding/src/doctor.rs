@@ -1,0 +1,110 @@
+//! `siding doctor`: looks at everything that `siding up` needs on this machine and says, for each thing that is wrong, the command that
+//! mends it. It changes nothing; a folder that it had to make for a check is removed again.
+
+mod checks;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use siding_client::Client;
+use siding_core::{
+    config::Settings,
+    model::locate::{cache_dir, models_dir},
+};
+
+use crate::{
+    cli::{args::DoctorArgs, exit::Failed},
+    output::{Format, Output, Paint},
+};
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It works, and deserves a look.
+    Warning,
+    /// Siding, or a part of it, will not work.
+    Failed,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub check: &'static str,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// What was found.
+    pub found: String,
+    /// The command that mends it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+impl Finding {
+    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Ok, found: found.into(), fix: None }
+    }
+
+    fn warning(check: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Warning, found: found.into(), fix: Some(fix.into()) }
+    }
+
+    fn failed(check: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Failed, found: found.into(), fix: Some(fix.into()) }
+    }
+}
+
+/// Looks at everything; fails when a check has failed.
+pub async fn run(client: &Client, output: &Output, args: DoctorArgs) -> Result<(), Failed> {
+    let mut findings = Vec::new();
+    let settings = match Settings::load(args.config.as_deref()) {
+        Ok(settings) => {
+            findings.push(Finding::ok("settings", "readable and valid"));
+            settings
+        }
+        Err(error) => {
+            let fix = "correct the file given with --config, or the variable SIDING_<SECTION>__<KEY>";
+            findings.push(Finding::failed("settings", siding_core::error::chain(&error), fix));
+            Settings::default()
+        }
+    };
+    let models: Option<PathBuf> = args.models.or_else(|| cache_dir().map(|cache| models_dir(&cache)));
+    findings.push(checks::onnxruntime(&settings));
+    findings.extend(checks::models(models.as_deref(), settings.worker.scripted));
+    let server = checks::server(client).await;
+    // The data folder of a running server is in use, as it should be.
+    let is_running = server.verdict == Verdict::Ok && server.found.contains("answers");
+    findings.push(checks::data(&args.data, is_running));
+    findings.push(checks::disk_space(&args.data));
+    findings.push(server);
+    findings.extend(checks::python().await);
+    print(output, &findings)?;
+    match findings.iter().filter(|finding| finding.verdict == Verdict::Failed).count() {
+        0 => Ok(()),
+        1 => Err(Failed::Ended("one check has failed".to_owned())),
+        failed => Err(Failed::Ended(format!("{failed} checks have failed"))),
+    }
+}
+
+fn print(output: &Output, findings: &[Finding]) -> Result<(), Failed> {
+    match output.format {
+        Format::Json => return Ok(output.json(&serde_json::json!({ "findings": findings }))?),
+        Format::Jsonl => return Ok(findings.iter().try_for_each(|finding| output.json(finding))?),
+        Format::Table => {}
+    }
+    for finding in findings {
+        let (paint, word) = match finding.verdict {
+            Verdict::Ok => (Paint::Good, "ok"),
+            Verdict::Warning => (Paint::Busy, "warning"),
+            Verdict::Failed => (Paint::Bad, "FAILED"),
+        };
+        output.line(&format!("{}  {:<13} {}", output.paint(paint, &format!("{word:<7}")), finding.check, finding.found))?;
+        if let Some(fix) = &finding.fix {
+            output.line(&format!("{:<23} mend it: {fix}", ""))?;
+        }
+    }
+    Ok(())
+}
