@@ -9,31 +9,37 @@ use siding_core::{
 
 /// Compares both sides of the model. The error names the tensor and says what both say.
 pub(super) fn check(manifest: &Manifest, inputs: &[Outlet], outputs: &[Outlet]) -> Result<(), String> {
+    side(Side::Inputs, &manifest.inputs, inputs)?;
+    side(Side::Outputs, &manifest.outputs, outputs)
+}
+
+/// Which of the two is compared: the manifest must demand of inputs all that the model does, and may promise less of outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Inputs,
+    Outputs,
+}
+
+fn side(side: Side, specs: &[TensorSpec], outlets: &[Outlet]) -> Result<(), String> {
+    let key = if side == Side::Inputs { "inputs" } else { "outputs" };
+    if let Some(unknown) = specs.iter().find(|spec| outlets.iter().all(|outlet| outlet.name() != spec.name)) {
+        let has: Vec<_> = outlets.iter().map(Outlet::name).collect();
+        return Err(format!("{key}: the model has no {}; it has {}", unknown.name, has.join(", ")));
+    }
     let mut symbols = Vec::new();
-    side("inputs", &manifest.inputs, inputs, &mut symbols)?;
-    // A symbol of an output may stand for another size than the same one of an input; only names, types and sizes count.
-    side("outputs", &manifest.outputs, outputs, &mut Vec::new())
+    for outlet in outlets {
+        let Some(spec) = specs.iter().find(|spec| spec.name == outlet.name()) else {
+            return Err(format!("{key}: the manifest does not declare {} of the model", outlet.name()));
+        };
+        tensor(side, spec, outlet.dtype(), &mut symbols).map_err(|why| format!("{key}: {}: {why}", spec.name))?;
+    }
+    Ok(())
 }
 
 /// What the manifest has where the model has a symbol.
 type Symbols = Vec<(String, Dim)>;
 
-fn side(key: &str, specs: &[TensorSpec], outlets: &[Outlet], symbols: &mut Symbols) -> Result<(), String> {
-    let names = |names: Vec<&str>| names.join(", ");
-    if let Some(unknown) = specs.iter().find(|spec| outlets.iter().all(|outlet| outlet.name() != spec.name)) {
-        let has = names(outlets.iter().map(Outlet::name).collect());
-        return Err(format!("{key}: the model has no {}; it has {has}", unknown.name));
-    }
-    for outlet in outlets {
-        let Some(spec) = specs.iter().find(|spec| spec.name == outlet.name()) else {
-            return Err(format!("{key}: the manifest does not declare {} of the model", outlet.name()));
-        };
-        tensor(spec, outlet.dtype(), symbols).map_err(|why| format!("{key}: {}: {why}", spec.name))?;
-    }
-    Ok(())
-}
-
-fn tensor(spec: &TensorSpec, dtype: &ValueType, symbols: &mut Symbols) -> Result<(), String> {
+fn tensor(side: Side, spec: &TensorSpec, dtype: &ValueType, symbols: &mut Symbols) -> Result<(), String> {
     let ValueType::Tensor { ty, shape, dimension_symbols } = dtype else {
         return Err("is no tensor in the model; only tensors can be declared".into());
     };
@@ -46,26 +52,33 @@ fn tensor(spec: &TensorSpec, dtype: &ValueType, symbols: &mut Symbols) -> Result
         return Err(format!("shape: the manifest says {says} dimensions ({}), the model has {has}", spec.shape_text()));
     }
     for (axis, (declared, &size)) in spec.shape.iter().zip(shape.iter()).enumerate() {
-        let symbol = dimension_symbols.get(axis).map_or("", String::as_str);
-        match usize::try_from(size) {
-            Ok(size) if *declared != Dim::Fixed(size) => {
-                return Err(format!("shape[{axis}]: the manifest says {declared}, the model {size}"));
-            }
-            // A dimension of any size and without a name: whatever the manifest says holds.
-            Ok(_) => {}
-            Err(_) if symbol.is_empty() => {}
-            Err(_) => match symbols.iter().find(|(known, _)| known == symbol) {
-                Some((_, first)) if first != declared => {
-                    return Err(format!(
-                        "shape[{axis}]: is {symbol:?} in the model, for which the manifest says {first} elsewhere"
-                    ));
-                }
-                Some(_) => {}
-                None => symbols.push((symbol.to_owned(), declared.clone())),
-            },
+        match (usize::try_from(size), declared) {
+            (Ok(size), Dim::Fixed(fixed)) if *fixed == size => {}
+            (Ok(_), Dim::Symbol(_)) if side == Side::Outputs => {}
+            (Ok(size), _) => return Err(format!("shape[{axis}]: the manifest says {declared}, the model {size}")),
+            // Of outputs, sizes are compared after the run; what the model's symbols mean there is its own affair.
+            (Err(_), _) if side == Side::Outputs => {}
+            (Err(_), _) => symbol(dimension_symbols.get(axis).map_or("", String::as_str), declared, symbols)
+                .map_err(|why| format!("shape[{axis}]: {why}"))?,
         }
     }
     Ok(())
+}
+
+/// One symbol of the model must be one thing in the manifest; the runtime would let two sizes of it pass.
+fn symbol(symbol: &str, declared: &Dim, symbols: &mut Symbols) -> Result<(), String> {
+    match symbols.iter().find(|(known, _)| known == symbol) {
+        // A dimension without a name: whatever the manifest says holds.
+        _ if symbol.is_empty() => Ok(()),
+        Some((_, first)) if first != declared => {
+            Err(format!("is {symbol:?} in the model, for which the manifest says {first} elsewhere"))
+        }
+        Some(_) => Ok(()),
+        None => {
+            symbols.push((symbol.to_owned(), declared.clone()));
+            Ok(())
+        }
+    }
 }
 
 /// The datatype of an element type; `None` for one that a job's input cannot have.
