@@ -162,3 +162,66 @@ fn bombs_are_refused_without_being_held_or_recursed_into() {
         assert!(told < 1000, "a problem must not repeat the bomb: {told} bytes for {}…", &json[..20]);
     }
 }
+
+#[test]
+fn what_is_written_is_read_back_bit_for_bit() {
+    use rand::{Rng, SeedableRng};
+    let seed = 11;
+    println!("seed {seed}");
+    let mut rng = rand::rngs::StdRng::seed_from_u64(seed);
+    for _ in 0..500 {
+        let count = rng.random_range(1..20);
+        let singles = (0..count).map(|_| f32::from_bits(rng.random())).filter(|number| number.is_finite()).collect::<Vec<_>>();
+        let doubles = (0..count).map(|_| f64::from_bits(rng.random())).filter(|number| number.is_finite()).collect::<Vec<_>>();
+        let halves = (0..count).map(|_| f16::from_bits(rng.random())).filter(|number| number.is_finite()).collect::<Vec<_>>();
+        let longs = (0..count).map(|_| rng.random()).collect::<Vec<i64>>();
+        let texts =
+            (0..count).map(|_| (0..3).map(|_| rng.random::<char>()).filter(|c| *c != '\0').collect()).collect::<Vec<String>>();
+        let data = [
+            TensorData::Fp32(singles),
+            TensorData::Fp64(doubles),
+            TensorData::Fp16(halves),
+            TensorData::Int64(longs),
+            TensorData::Bytes(texts),
+        ];
+        let mut tensors = Tensors::new();
+        let mut specs = Vec::new();
+        for (index, data) in data.into_iter().enumerate().filter(|(_, data)| !data.is_empty()) {
+            let name = format!("t/~{index}");
+            specs.push(spec(&name, data.datatype(), &[&format!("n{index}")]));
+            tensors.push(name, Tensor::new(vec![data.len()], data).expect("fits")).expect("few");
+        }
+        let text = crate::tensor::write_output(&tensors).expect("small");
+        assert_eq!(parse_input(&text, &specs).as_ref(), Ok(&tensors), "{text}");
+    }
+}
+
+#[test]
+fn damaged_text_is_an_error_or_a_tensor_and_never_a_panic() {
+    use rand::{Rng, SeedableRng};
+    let specs = [spec("x", Datatype::Fp32, &["b", "2"]), spec("s", Datatype::Bytes, &["b"])];
+    let good = r#"{"x":{"shape":[2,2],"datatype":"FP32","data":[[1,-2.5e3],[3,4]]},"s":{"shape":[2],"data":["ä\"\\","\u00e4"]}}"#;
+    let alphabet: Vec<char> = "[]{}\",:\\ \n0123456789-+.eEtrufalsn\u{e4}\u{1f600}".chars().collect();
+    let seed = 12;
+    println!("seed {seed}");
+    let mut rng = rand::rngs::StdRng::seed_from_u64(seed);
+    let (mut read, mut refused) = (0, 0);
+    for _ in 0..20_000 {
+        let mut text: Vec<char> = good.chars().collect();
+        for _ in 0..rng.random_range(1..4) {
+            let (at, with) = (rng.random_range(0..text.len()), alphabet[rng.random_range(0..alphabet.len())]);
+            match rng.random_range(0..3) {
+                0 => text[at] = with,
+                1 => text.insert(at, with),
+                _ => {
+                    text.remove(at);
+                }
+            }
+        }
+        match parse_input(&text.into_iter().collect::<String>(), &specs) {
+            Ok(_) => read += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(read > 100 && refused > 100, "{read} read, {refused} refused: the damage must reach both");
+}
