@@ -1,3 +1,5 @@
+//! Rows for `model.toml`: each rule broken once, with the place or key that the error must name. No file is read here.
+
 use super::*;
 
 const DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";

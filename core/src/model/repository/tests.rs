@@ -1,3 +1,5 @@
+//! Rows for the repository: a folder with every kind of bad version beside good ones. Only temporary folders are written.
+
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Rows for the reading of inputs: what fits, and every way in which an input can be wrong. Nothing here may need a runtime.
+
 use super::*;
 
 fn spec(name: &str, datatype: Datatype, shape: &[&str]) -> TensorSpec {
