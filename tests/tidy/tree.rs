@@ -55,7 +55,9 @@ impl Tree {
             files.into_iter().map(|(path, text)| (path.clone(), File::new(path, text))).collect();
         let test_files: HashSet<String> = tree.values().flat_map(File::modules_of_tests).collect();
         for file in tree.values_mut() {
-            let all = file.path.starts_with("tests/") || test_files.iter().any(|test| is_at_or_under(&file.path, test));
+            let all = file.path.starts_with("tests/")
+                || file.path.contains("/tests/")
+                || test_files.iter().any(|test| is_at_or_under(&file.path, test));
             if all {
                 file.is_test.fill(true);
             }

@@ -1,4 +1,4 @@
-//! The words of the command line. Their help is the reference; `tests/e2e` calls them as a person would.
+//! The words of the command line. Their help is the reference; `compose/siding/tests` calls them as a person would.
 
 use std::{net::SocketAddr, path::PathBuf};
 
