@@ -66,7 +66,9 @@ rules! {
     decisions_are_short_and_numbered: rules::docs::decisions;
     the_page_for_agents_is_one_page: rules::docs::agents;
     migrations_are_numbered_alike: rules::docs::migrations;
-    documents_name_every_state_event_and_failure: rules::docs::words_of_jobs;
+    documents_name_every_state_event_and_failure: rules::facts::words_of_jobs;
+    endpoints_are_documented_and_documented_ones_exist: rules::facts::endpoints;
+    a_metric_that_a_document_names_exists: rules::facts::metrics;
 }
 
 fn check(rule: &Rule) {

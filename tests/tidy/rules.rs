@@ -2,6 +2,7 @@
 
 pub mod code;
 pub mod docs;
+pub mod facts;
 pub mod fences;
 pub mod shape;
 pub mod tests;

@@ -62,6 +62,9 @@ const ROWS: &[(&str, &str, &str, &[usize])] = &[
     ("decisions_are_short_and_numbered", "docs/adr/0001-first.md", "x\n", &[]),
     ("the_page_for_agents_is_one_page", "README.md", "x\n", &[1]),
     ("the_page_for_agents_is_one_page", "AGENTS.md", "x\n", &[]),
+    ("endpoints_are_documented_and_documented_ones_exist", "docs/api.md", "`GET /v1/x?a=b`\n`GET /metrics` `GET x`\n", &[1]),
+    ("endpoints_are_documented_and_documented_ones_exist", "results/src/a.rs", "#[utoipa::path(get, path = \"/v1/x\")]\n", &[1]),
+    ("a_metric_that_a_document_names_exists", "README.md", "siding_slots_lazy\nsiding_core::x\n", &[1]),
     ("migrations_are_numbered_alike", "migrations/sqlite/1_job.sql", "x\n", &[1]),
     ("migrations_are_numbered_alike", "migrations/sqlite/0001_job.sql", "x\n", &[]),
 ];
@@ -111,6 +114,18 @@ fn a_word_that_a_document_lacks_is_found() {
     check(rule, &[("docs/job-lifecycle.md", words), ("docs/api.md", words)], &[]);
     check(rule, &[("docs/job-lifecycle.md", words), ("docs/api.md", &words.replace("bad_input", ""))], &[1]);
     check(rule, &[("docs/job-lifecycle.md", words)], &[1, 1, 1]);
+}
+
+#[test]
+fn what_a_document_says_of_the_code_is_compared_both_ways() {
+    let code = ("results/src/a.rs", "#[utoipa::path(\n    get, path = \"/v1/x/{id}\", tag = \"x\",\n)]\n");
+    let rule = "endpoints_are_documented_and_documented_ones_exist";
+    check(rule, &[code, ("docs/api.md", "`GET /v1/x/{id}` shows it")], &[]);
+    check(rule, &[code, ("docs/api.md", "`POST /v1/x/{id}` shows it")], &[1, 1]);
+    let metrics = ("core/src/telemetry/metrics.rs", "count(\"siding_jobs\", \"Jobs.\")");
+    let document = |text| ("docs/telemetry.md", text);
+    check("a_metric_that_a_document_names_exists", &[metrics, document("siding_jobs_total siding_jobs")], &[]);
+    check("a_metric_that_a_document_names_exists", &[metrics, document("siding_jobs_lost")], &[1]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use siding_client::Client;
 use siding_core::model::locate::{cache_dir, models_dir};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::{load::Outcome, magika::Magika, server::Server};
+use self::{magika::Magika, server::Server};
 use crate::{
     cli::{args::DemoArgs, exit::Failed},
     output::{Output, Paint},
@@ -77,10 +77,18 @@ pub async fn run(output: &Output, args: DemoArgs) -> Result<(), Failed> {
 
 async fn show(output: &Output, server: &mut Server, magika: &Magika, files: &[PathBuf], long: Duration) -> Result<(), Failed> {
     server.wait_until_ready().await?;
-    let client = Client::new(&server.url)?;
-    output.line(&format!("Siding is up at {} (one process: in-process broker, SQLite, one worker).", server.url))?;
-    let outcome: Outcome = load::run(&client, output, magika, files, long).await?;
-    report::print(output, &server.url, &outcome)?;
+    let url = server.url.clone();
+    output.line(&format!("Siding is up at {url} (one process: in-process broker, SQLite, one worker)."))?;
+    tokio::select! {
+        driven = drive(output, &url, magika, files, long) => driven,
+        () = server.ended() => Err(failed(format!("the server has ended in the middle.{}", server.end_of_log()))),
+    }
+}
+
+async fn drive(output: &Output, url: &str, magika: &Magika, files: &[PathBuf], long: Duration) -> Result<(), Failed> {
+    let client = Client::new(url)?;
+    let outcome = load::run(&client, output, magika, files, long).await?;
+    report::print(output, url, &outcome)?;
     outcome.check().map_err(failed)
 }
 

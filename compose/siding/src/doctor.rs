@@ -74,9 +74,8 @@ pub async fn run(client: &Client, output: &Output, args: DoctorArgs) -> Result<(
     let models: Option<PathBuf> = args.models.or_else(|| cache_dir().map(|cache| models_dir(&cache)));
     findings.push(checks::onnxruntime(&settings));
     findings.extend(checks::models(models.as_deref(), settings.worker.scripted));
-    let server = checks::server(client).await;
+    let (server, is_running) = checks::server(client).await;
     // The data folder of a running server is in use, as it should be.
-    let is_running = server.verdict == Verdict::Ok && server.found.contains("answers");
     findings.push(checks::data(&args.data, is_running));
     findings.push(checks::disk_space(&args.data));
     findings.push(server);

@@ -1,12 +1,10 @@
-//! Rules about documents: what they point to exists, they are as short as they promise, and they know every word of the code.
+//! Rules about documents: what they point to exists, and they are as short as they promise.
 
 use std::path::Path;
 
-use siding_core::job::{EventKind, FailureCode, State};
-
 use crate::{
     Violation,
-    tree::{File, Tree, has_word},
+    tree::{File, Tree},
 };
 
 const DECISION_LINES_MAX: usize = 80;
@@ -105,32 +103,3 @@ fn numbered(tree: &Tree, folder: &str, ending: &str, separator: char) -> Vec<Vio
     let wrong = names.enumerate().filter(|(i, file)| !file.path[folder.len()..].starts_with(&format!("{:04}{separator}", i + 1)));
     wrong.map(|(i, file)| file.violation(1, format!("its number must be {:04}", i + 1))).collect()
 }
-
-/// STYLE 30: the documents of jobs name every state, event kind and failure code in backticks.
-pub fn words_of_jobs(tree: &Tree) -> Vec<Violation> {
-    let states = State::ALL.map(State::as_str);
-    let kinds = EventKind::ALL.map(EventKind::as_str);
-    let failures = FAILURE_CODES.map(FailureCode::as_str);
-    let documents: [(&str, &[&str]); 4] =
-        [("docs/job-lifecycle.md", &states), ("docs/api.md", &states), ("docs/api.md", &kinds), ("docs/api.md", &failures)];
-    let mut violations = Vec::new();
-    for (path, words) in documents {
-        let Some(file) = tree.0.get(path) else {
-            violations.push(Violation { path: path.into(), line: 1, what: "missing".into() });
-            continue;
-        };
-        let absent = words.iter().filter(|word| !file.text.lines().any(|line| has_word(line, word)));
-        violations.extend(absent.map(|word| file.violation(1, format!("does not name `{word}`"))));
-    }
-    violations
-}
-
-const FAILURE_CODES: [FailureCode; 7] = [
-    FailureCode::BadInput,
-    FailureCode::ModelUnavailable,
-    FailureCode::RuntimeError,
-    FailureCode::Panicked,
-    FailureCode::RunTimeout,
-    FailureCode::OutputTooLarge,
-    FailureCode::WorkerLost,
-];

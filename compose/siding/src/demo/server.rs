@@ -112,7 +112,8 @@ impl Server {
         }
     }
 
-    fn end_of_log(&self) -> String {
+    /// The last lines that it has written, for a message.
+    pub fn end_of_log(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<_> = text.lines().collect();

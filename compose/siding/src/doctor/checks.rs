@@ -104,22 +104,23 @@ pub fn disk_space(folder: &Path) -> Finding {
     }
 }
 
-/// The address is free for a server of ours, or one answers there.
-pub async fn server(client: &Client) -> Finding {
+/// The address is free for a server of ours, or one answers there (then the second part is true).
+pub async fn server(client: &Client) -> (Finding, bool) {
     let address = client.address();
     match client.is_ready().await {
-        Ok(true) => return Finding::ok("server", format!("{address} answers and is ready")),
+        Ok(true) => return (Finding::ok("server", format!("{address} answers and is ready")), true),
         Ok(false) => {
             let found = format!("{address} answers and is not ready: it starts, stops, or cannot read its store");
-            return Finding::warning("server", found, "wait a moment, then look at its log");
+            return (Finding::warning("server", found, "wait a moment, then look at its log"), true);
         }
         Err(_) => {}
     }
     // Nobody answers there. When the address is this machine's, is its port free?
     let Some(local) = loopback(address) else {
-        return Finding::failed("server", format!("{address} does not answer"), "start it there, or name another with --server");
+        let found = format!("{address} does not answer");
+        return (Finding::failed("server", found, "start it there, or name another with --server"), false);
     };
-    match TcpListener::bind(&local).await {
+    let finding = match TcpListener::bind(&local).await {
         Ok(_) => Finding::ok("server", format!("none is running; {local} is free")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Finding::failed(
             "server",
@@ -127,7 +128,8 @@ pub async fn server(client: &Client) -> Finding {
             "siding up --listen 127.0.0.1:0",
         ),
         Err(error) => Finding::failed("server", format!("{local}: {error}"), "siding up --listen 127.0.0.1:0"),
-    }
+    };
+    (finding, false)
 }
 
 fn loopback(address: &str) -> Option<String> {
