@@ -6,6 +6,7 @@ pub mod eventually;
 pub mod faults;
 pub mod invariants;
 pub mod models;
+pub mod seams;
 pub mod system;
 
 pub use eventually::eventually;

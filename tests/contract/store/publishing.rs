@@ -1,0 +1,124 @@
+//! The outbox: what is due and unpublished.
+
+use std::time::Duration;
+
+use siding_core::{
+    id::{Attempt, JobId},
+    job::State,
+    store::{DueJob, NewJob, Publication},
+};
+use siding_tests::harness::seams::StoreSeam;
+
+use super::given::{Given, SECOND, drained, failed, finish, new_job};
+
+async fn due(seam: &StoreSeam) -> Vec<JobId> {
+    seam.store.due(100).await.expect("read").into_iter().map(|job| job.id).collect()
+}
+
+async fn mark(seam: &StoreSeam, job: JobId, attempt: u32) {
+    seam.store.mark_published(&[Publication { job, attempt: Attempt(attempt) }]).await.expect("mark");
+}
+
+pub async fn what_is_due_is_listed_the_longest_due_first(seam: &StoreSeam) {
+    let after = |secs| NewJob { due_in: secs * SECOND, ..new_job() };
+    let (third, first, second) = (seam.accept(after(3)).await, seam.accept(after(1)).await, seam.accept(after(2)).await);
+    assert!(due(seam).await.is_empty());
+    seam.pass(2 * SECOND);
+    assert_eq!(due(seam).await, [first.id, second.id]);
+    assert_eq!(seam.store.due(1).await.expect("read").len(), 1);
+    seam.pass(SECOND);
+    assert_eq!(due(seam).await, [first.id, second.id, third.id]);
+}
+
+pub async fn a_due_job_comes_with_all_that_its_message_needs(seam: &StoreSeam) {
+    let new = NewJob { traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()), ..new_job() };
+    let job = seam.accept(new.clone()).await;
+    let expected = DueJob {
+        id: new.id,
+        attempt: Attempt(0),
+        lane: new.lane,
+        model: new.model,
+        version: new.version,
+        due_at: job.due_at,
+        expected_ms: 200.5,
+        traceparent: new.traceparent,
+    };
+    assert_eq!(seam.store.due(10).await.expect("read"), [expected]);
+}
+
+pub async fn a_published_job_is_not_due_again(seam: &StoreSeam) {
+    let (published, other) = (seam.queued().await, seam.queued().await);
+    mark(seam, published, 0).await;
+    mark(seam, published, 0).await;
+    mark(seam, JobId::generate(), 0).await;
+    seam.store.mark_published(&[]).await.expect("nothing is marked");
+    assert_eq!(due(seam).await, [other]);
+}
+
+pub async fn a_mark_of_an_older_attempt_is_ignored(seam: &StoreSeam) {
+    let work = seam.running().await;
+    seam.record_one(finish(&work, drained())).await;
+    mark(seam, work.job, 0).await;
+    assert_eq!(due(seam).await, [work.job], "attempt 1 was handed back and is not published");
+    mark(seam, work.job, 1).await;
+    assert!(due(seam).await.is_empty());
+}
+
+pub async fn a_mark_of_a_job_that_does_not_wait_changes_nothing(seam: &StoreSeam) {
+    for state in State::ALL.into_iter().filter(|state| *state != State::Queued) {
+        let job = seam.in_state(state).await;
+        let before = seam.job(job).await;
+        mark(seam, job, before.attempt.0).await;
+        assert_eq!(seam.job(job).await, before);
+    }
+    let work = seam.running().await;
+    mark(seam, work.job, 1).await;
+    seam.record_one(finish(&work, drained())).await;
+    assert_eq!(due(seam).await, [work.job], "a job that comes back is unpublished");
+}
+
+pub async fn a_published_job_that_comes_back_is_due_again(seam: &StoreSeam) {
+    let job = seam.queued().await;
+    mark(seam, job, 0).await;
+    let work = seam.start(job).await;
+    seam.record_one(finish(&work, failed(Some(seam.now().plus(SECOND))))).await;
+    assert!(due(seam).await.is_empty());
+    seam.pass(SECOND);
+    assert_eq!(due(seam).await, [job]);
+}
+
+pub async fn the_next_due_time_is_known(seam: &StoreSeam) {
+    let next = || async { seam.store.next_due_in().await.expect("read") };
+    assert_eq!(next().await, None);
+    seam.accept(NewJob { due_in: 5 * SECOND, ..new_job() }).await;
+    assert_eq!(next().await, Some(5 * SECOND));
+    seam.pass(6 * SECOND);
+    assert_eq!(next().await, Some(Duration::ZERO));
+    mark(seam, due(seam).await[0], 0).await;
+    assert_eq!(next().await, None);
+}
+
+pub async fn the_backlog_is_counted_up_to_a_limit(seam: &StoreSeam) {
+    for _ in 0..3 {
+        seam.queued().await;
+    }
+    seam.accept(NewJob { due_in: SECOND, ..new_job() }).await;
+    for (limit, expected) in [(0, 0), (2, 2), (3, 3), (usize::MAX, 3)] {
+        assert_eq!(seam.store.backlog(limit).await.expect("read"), expected, "up to {limit}");
+    }
+}
+
+pub async fn a_lost_broker_makes_every_waiting_job_unpublished(seam: &StoreSeam) {
+    let (a, b) = (seam.queued().await, seam.queued().await);
+    let running = seam.queued().await;
+    for job in [a, b, running] {
+        mark(seam, job, 0).await;
+    }
+    seam.start(running).await;
+    assert!(due(seam).await.is_empty());
+    assert_eq!(seam.store.forget_published().await.expect("forget"), 2);
+    let mut both = [a, b];
+    both.sort_unstable();
+    assert_eq!(due(seam).await, both);
+    assert_eq!(seam.store.forget_published().await.expect("forget"), 0);
+}

@@ -1,0 +1,132 @@
+//! One opener for each implementation of a seam, for the contract suites: a new implementation is one function here and one line
+//! there. It decides how an implementation is set up for one test alone; it must never say what the implementation does.
+
+use std::{any::Any, sync::Arc, time::Duration};
+
+use object_store::{ObjectStore, local::LocalFileSystem, memory::InMemory};
+use siding_core::{
+    broker::{Consumer, EventBus, Publisher, memory::MemoryBroker},
+    cache::{Cache, in_process::InProcessCache, none::NoCache},
+    clock::{Clock, ManualClock, SystemClock, Timestamp},
+    config::Settings,
+    id::LaneName,
+    store::{Attempts, Dispatch, Feed, Jobs, Submissions, sqlite::SqliteStore},
+};
+
+/// All roles of a store.
+pub trait Store: Submissions + Jobs + Dispatch + Attempts + Feed {}
+
+impl<S: Submissions + Jobs + Dispatch + Attempts + Feed> Store for S {}
+
+/// A store of its own for one test, on the test's clock.
+pub struct StoreSeam {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The store's time.
+    pub clock: Arc<ManualClock>,
+    /// What must live as long as the store: a folder, a schema.
+    pub home: Box<dyn Any + Send + Sync>,
+}
+
+/// All roles of a broker.
+pub trait Broker: Publisher + Consumer + EventBus {}
+
+impl<B: Publisher + Consumer + EventBus> Broker for B {}
+
+/// Messages that a queue takes in the broker's contract.
+pub const QUEUE_MESSAGES_MAX: usize = 8;
+
+/// A broker of its own for one test, with the queues `broker_lanes`, each of `QUEUE_MESSAGES_MAX`.
+pub struct BrokerSeam {
+    /// The broker.
+    pub broker: Arc<dyn Broker>,
+    /// Cuts everybody off.
+    pub close: Box<dyn Fn() + Send + Sync>,
+}
+
+/// A cache of its own for one test.
+pub struct CacheSeam {
+    /// The cache.
+    pub cache: Arc<dyn Cache>,
+    /// Whether it remembers anything at all.
+    pub remembers: bool,
+}
+
+/// A blob store of its own for one test.
+pub struct BlobSeam {
+    /// What lies under `Blobs`.
+    pub objects: Arc<dyn ObjectStore>,
+    /// What must live as long as it.
+    pub home: Box<dyn Any + Send + Sync>,
+}
+
+/// A clock, and how a test makes time pass on it.
+pub struct ClockSeam {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Makes at least this much time pass; nothing to do for a clock that runs by itself.
+    pub pass: Box<dyn Fn(Duration) + Send + Sync>,
+}
+
+/// When the tests' time begins: 2026-01-01.
+const START: Timestamp = Timestamp(1_767_225_600_000);
+
+/// The store in a SQLite file.
+///
+/// # Panics
+/// When it cannot be opened.
+pub async fn sqlite_store() -> StoreSeam {
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let clock = ManualClock::starting_at(START);
+    let path = home.path().join("siding.sqlite");
+    let store = SqliteStore::open(&path, &Settings::default().store, clock.clone()).await.expect("a new file can be opened");
+    StoreSeam { store, clock, home: Box::new(home) }
+}
+
+/// The lanes that the broker's contract uses.
+#[must_use]
+pub fn broker_lanes() -> [LaneName; 2] {
+    ["instant", "long"].map(|name| name.parse().expect("a valid name"))
+}
+
+/// The in-process broker.
+pub async fn memory_broker() -> BrokerSeam {
+    let broker = MemoryBroker::new(&broker_lanes(), QUEUE_MESSAGES_MAX);
+    BrokerSeam { broker: broker.clone(), close: Box::new(move || broker.close()) }
+}
+
+/// The in-process cache.
+pub async fn in_process_cache() -> CacheSeam {
+    CacheSeam { cache: Arc::new(InProcessCache::new(1 << 20)), remembers: true }
+}
+
+/// No cache.
+pub async fn no_cache() -> CacheSeam {
+    CacheSeam { cache: Arc::new(NoCache), remembers: false }
+}
+
+/// Blobs in memory.
+pub async fn memory_blobs() -> BlobSeam {
+    BlobSeam { objects: Arc::new(InMemory::new()), home: Box::new(()) }
+}
+
+/// Blobs in a folder.
+///
+/// # Panics
+/// When the folder cannot be made.
+pub async fn folder_blobs() -> BlobSeam {
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let objects = LocalFileSystem::new_with_prefix(home.path()).expect("the folder exists");
+    BlobSeam { objects: Arc::new(objects), home: Box::new(home) }
+}
+
+/// The machine's clock.
+pub async fn system_clock() -> ClockSeam {
+    ClockSeam { clock: Arc::new(SystemClock), pass: Box::new(|_| ()) }
+}
+
+/// The test's own clock.
+pub async fn manual_clock() -> ClockSeam {
+    let clock = ManualClock::starting_at(START);
+    ClockSeam { clock: clock.clone(), pass: Box::new(move |by| clock.advance(by)) }
+}
