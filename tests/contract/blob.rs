@@ -78,7 +78,7 @@ mod keeping {
         assert!(matches!(error, Error::Damaged(_)), "{error:?}");
     }
 
-    pub async fn anything(_seam: &BlobSeam) {}
+    pub async fn nothing_more(_seam: &BlobSeam) {}
 }
 
 use super::contract;
@@ -86,7 +86,7 @@ use super::contract;
 /// Every check of the blobs, for one store under them.
 macro_rules! blob_contract {
     ($implementation:ident, $open:path) => {
-        contract! { $implementation, $open, super::keeping::anything;
+        contract! { $implementation, $open, super::keeping::nothing_more;
             keeping: [
                 what_was_put_comes_back,
                 the_same_bytes_are_one_blob,

@@ -64,7 +64,7 @@ mod remembering {
         }
     }
 
-    pub async fn anything(_seam: &CacheSeam) {}
+    pub async fn nothing_more(_seam: &CacheSeam) {}
 }
 
 use super::contract;
@@ -72,7 +72,7 @@ use super::contract;
 /// Every check of the cache, for one implementation.
 macro_rules! cache_contract {
     ($implementation:ident, $open:path) => {
-        contract! { $implementation, $open, super::remembering::anything;
+        contract! { $implementation, $open, super::remembering::nothing_more;
             remembering: [
                 what_is_remembered_is_what_was_put_last,
                 what_was_forgotten_is_gone_at_once,

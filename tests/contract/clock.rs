@@ -40,7 +40,7 @@ mod telling {
         assert!(futures::poll!(&mut far).is_pending(), "the far one goes on");
     }
 
-    pub async fn anything(_seam: &ClockSeam) {}
+    pub async fn nothing_more(_seam: &ClockSeam) {}
 }
 
 use super::contract;
@@ -48,7 +48,7 @@ use super::contract;
 /// Every check of the clock, for one implementation.
 macro_rules! clock_contract {
     ($implementation:ident, $open:path) => {
-        contract! { $implementation, $open, super::telling::anything;
+        contract! { $implementation, $open, super::telling::nothing_more;
             telling: [
                 time_goes_forward,
                 a_sleep_ends_once_its_time_has_come_and_not_before,

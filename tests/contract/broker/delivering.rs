@@ -59,7 +59,8 @@ pub async fn a_subscription_holds_at_most_its_prefetch(seam: &BrokerSeam) {
     let mut subscription = subscribe(seam, 2).await;
     let (first, second) = (next(&mut subscription).await, next(&mut subscription).await);
     nothing_comes(&mut subscription).await;
-    let (third, ()) = soon(async { tokio::join!(next(&mut subscription), async { first.ack().await.expect("it is ours") }) }).await;
+    let (third, ()) =
+        soon(async { tokio::join!(next(&mut subscription), async { first.ack().await.expect("it is ours") }) }).await;
     assert_eq!(job(&*third), jobs[2], "a settled delivery makes room for a wait that has begun");
     nothing_comes(&mut subscription).await;
     drop((second, third));

@@ -1,4 +1,4 @@
-//! Submitting and cancelling.
+//! What submitting and cancelling promise, as checks.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Keeping and recording attempts.
+//! Keeping and recording attempts: how a lease is extended and a group of records is written. The outcome of each is decided in
+//! `decide`.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Accepting and cancelling.
+//! Accepting and cancelling: how a group of jobs is written with its first events. Who was there first is decided in `decide`.
 
 use async_trait::async_trait;
 use sqlx::query;
