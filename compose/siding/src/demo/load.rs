@@ -36,8 +36,9 @@ const SHOW_EVERY: Duration = Duration::from_millis(150);
 const SHORT_SHARE: f64 = 0.6;
 /// How long one job of the demo may take that is not the long one.
 const SHORT_PATIENCE: Duration = Duration::from_secs(60);
-/// The 99th percentile of the short jobs' waits that the demo stands for, in milliseconds.
-pub const WAIT_P99_MS_MAX: u64 = 1_000;
+/// The 99th percentile of the short jobs' waits that the demo stands for, in milliseconds: far below the long job's time, far above
+/// what a quiet machine needs (tens of milliseconds), so that a busy disk or neighbour is not taken for a defect.
+pub const WAIT_P99_MS_MAX: u64 = 2_000;
 
 /// One short job.
 #[derive(Debug, Clone)]
@@ -324,7 +325,7 @@ mod tests {
         let rows = [
             (Outcome { failures: vec!["a: b".into()], ..good.clone() }, "1 short jobs failed; the first: a: b"),
             (Outcome { short: Vec::new(), ..good.clone() }, "no short job"),
-            (Outcome { short: vec![short(1_001); 3], ..good.clone() }, "at most 1.0 s is promised"),
+            (Outcome { short: vec![short(2_001); 3], ..good.clone() }, "at most 2.0 s is promised"),
             (Outcome { long: long("failed"), ..good.clone() }, "the long job is failed"),
             (Outcome { outlasted: false, ..good.clone() }, "try a larger --seconds"),
         ];
