@@ -12,8 +12,7 @@ use crate::{
 const FENCES: [(&str, &[&str]); 4] = [
     ("lapin", &["core/src/broker/rabbitmq"]),
     ("sqlx", &["core/src/store"]),
-    // `siding bench inference` runs a bare ONNX Runtime loop to compare with: it must go around the seam that it measures.
-    ("ort", &["worker/src/runtime/onnx", "compose/siding/src/bench/"]),
+    ("ort", &["worker/src/runtime/onnx"]),
     ("backoff", &["core/src/retry.rs"]),
 ];
 
