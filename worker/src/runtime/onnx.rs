@@ -8,6 +8,7 @@ mod external;
 mod files;
 mod interface;
 pub mod library;
+pub mod raw;
 mod values;
 
 use std::sync::Arc;

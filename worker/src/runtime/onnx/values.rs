@@ -17,6 +17,11 @@ pub(super) fn inputs(tensors: Tensors) -> ort::Result<Vec<(String, SessionInputV
     tensors.into_iter().map(|(name, tensor)| Ok((name, input(tensor)?.into()))).collect()
 }
 
+/// The same, to be run on more than once.
+pub(super) fn owned(tensors: Tensors) -> ort::Result<Vec<(String, DynValue)>> {
+    tensors.into_iter().map(|(name, tensor)| Ok((name, input(tensor)?))).collect()
+}
+
 fn input(tensor: Tensor) -> ort::Result<DynValue> {
     let (shape, data) = tensor.into_parts();
     Ok(match data {
