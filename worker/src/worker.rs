@@ -141,12 +141,13 @@ impl Worker {
             // A thread that hangs cannot be joined; it ends with the process.
             return Err(Unfinished { left: self.running.all().len(), waited_ms: STOP_PATIENCE.as_millis() });
         }
-        let threads = self.threads;
-        let joined =
-            tokio::task::spawn_blocking(move || threads.into_iter().filter_map(|thread| thread.join().err()).count()).await;
-        if !matches!(joined, Ok(0)) {
-            tracing::error!("a slot's thread panicked outside a run: a defect");
-        }
+        let (joining, threads) = (Drain::new(), self.threads);
+        joining.spawn_blocking(move || {
+            if threads.into_iter().any(|thread| thread.join().is_err()) {
+                tracing::error!("a slot's thread panicked outside a run: a defect");
+            }
+        });
+        joining.stopped(LOOPS_PATIENCE).await?;
         drop(self.slots);
         self.recording.stopped(LOOPS_PATIENCE).await
     }

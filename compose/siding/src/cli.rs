@@ -10,7 +10,6 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use siding::{bench, up};
 use siding_client::Client;
 use siding_core::{config::Settings, error::chain, telemetry};
 
@@ -18,7 +17,7 @@ use self::{
     args::{BenchCommand, Cli, Command, Global, JobsCommand, UpArgs},
     exit::Failed,
 };
-use crate::{demo, doctor, output::Output};
+use crate::{bench, demo, doctor, output::Output, up};
 
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
@@ -48,7 +47,13 @@ async fn run_async(cli: Cli) -> Result<(), Failed> {
         Command::Lanes => catalog::lanes(&client(&cli.global)?, &output).await,
         Command::Doctor(args) => doctor::run(&client(&cli.global)?, &output, args).await,
         Command::Demo(args) => demo::run(&output, args).await,
-        Command::Bench { command: BenchCommand::Dispatch(args) } => Ok(bench::dispatch::run(args.into()).await?),
+        Command::Bench { command } => {
+            telemetry::init_logs(telemetry::LogForm::Text, "warn");
+            match command {
+                BenchCommand::Dispatch(args) => Ok(bench::dispatch::run(args.into()).await?),
+                BenchCommand::Inference(args) => Ok(bench::inference::run(args.into()).await?),
+            }
+        }
         Command::Completions { shell } => print_completions(shell),
     }
 }

@@ -10,12 +10,7 @@ use axum::{
     routing::get,
 };
 use siding_core::{
-    api::Reader,
-    config::Settings,
-    drain::Drain,
-    lane::InvalidLanes,
-    model::repository::Repository,
-    problem::{Code, Problem},
+    api::Reader, config::Settings, drain::Drain, lane::InvalidLanes, model::repository::Repository, problem::with_fallbacks,
     telemetry::Metrics,
 };
 use siding_producer::http::{Bodies, ProducerState};
@@ -67,13 +62,10 @@ pub fn router(
     let (router, openapi) = OpenApiRouter::with_openapi(Api::openapi()).merge(producer).merge(results).split_for_parts();
     let openapi = Arc::new(openapi);
     let metrics = services.metrics.clone();
-    Ok(router
+    let router = router
         .route("/openapi.json", get(move || async move { Json(openapi.as_ref().clone()) }))
-        .route("/metrics", get(move || async move { exposition(&metrics) }))
-        .fallback(|| async {
-            Problem::new(Code::UnknownPath, "there is nothing at this path; /openapi.json lists what there is")
-        })
-        .method_not_allowed_fallback(|| async { Problem::new(Code::WrongMethod, "this path does not have this method") }))
+        .route("/metrics", get(move || async move { exposition(&metrics) }));
+    Ok(with_fallbacks(router))
 }
 
 fn exposition(metrics: &Metrics) -> Response {

@@ -1,8 +1,12 @@
 //! siding: how the parts are put together. This crate alone (with the test harness) names the implementations of seams; the services
-//! never do. It holds no behaviour of a job.
+//! never do. It holds no behaviour of a job. The command line lives here too, so that tests can be the program.
 
 pub mod bench;
+pub mod cli;
+mod demo;
+mod doctor;
 pub mod http;
+mod output;
 pub mod seams;
 pub mod services;
 pub mod up;

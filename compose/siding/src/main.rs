@@ -1,16 +1,11 @@
-//! The binary `siding`: every role and the operator's commands in one file. It only reads the command line and hands over; what a
-//! command does is in its own module, and what a service does is in the library.
-
-mod cli;
-mod demo;
-mod doctor;
-mod output;
+//! The binary `siding`: every role and the operator's commands in one file. It only prepares the process and hands over to the
+//! command line in the library.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     disable_telemetry();
-    cli::main()
+    siding::cli::main()
 }
 
 /// Newer versions of ONNX Runtime than ours send usage data unless this is set before they are loaded; whoever configures one by

@@ -32,7 +32,7 @@ pub fn claim_count(slots: SlotsView, services_ms: impl Iterator<Item = f64>) -> 
     for service_ms in services_ms.take(GROUP_MAX) {
         // The small constant is the floor of a job's own overhead; it keeps jobs of "0 ms" from being claimed without end.
         ahead_ms += service_ms.max(0.05);
-        if count >= free && (ahead_ms > AHEAD_MS_MAX || ahead_ms.is_nan()) {
+        if count >= free && (ahead_ms > AHEAD_MS_MAX || service_ms.is_nan()) {
             break;
         }
         count += 1;

@@ -21,7 +21,10 @@ use siding_core::{
     tensor::{Datatype, Dim, TensorSpec},
 };
 use siding_producer::submit::Submission;
-use siding_worker::runtime::{choose::Runtimes, onnx::{Onnx, raw::Raw}};
+use siding_worker::runtime::{
+    choose::Runtimes,
+    onnx::{Onnx, raw::Raw},
+};
 
 use super::{Durations, Quantiles, median, print_line};
 use crate::{
@@ -98,7 +101,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     Ok(bench.services.stop().await?)
 }
 
-async fn start(data: &Path, settings: &Settings, repository: &Arc<Repository>, runtimes: Runtimes) -> anyhow::Result<(seams::Held, Services)> {
+async fn start(
+    data: &Path,
+    settings: &Settings,
+    repository: &Arc<Repository>,
+    runtimes: Runtimes,
+) -> anyhow::Result<(seams::Held, Services)> {
     let held = seams::hold(data)?;
     let lanes: Vec<_> = settings.lanes.iter().map(|lane| lane.name.clone()).collect();
     let seams = Seams::local(data, settings, &lanes, Arc::new(SystemClock)).await?;

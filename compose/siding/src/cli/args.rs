@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use crate::bench;
 use clap::{Args, Parser, Subcommand};
-use siding::bench;
 use siding_client::JobId;
 use siding_core::telemetry::LogForm;
 
@@ -262,6 +262,32 @@ pub struct DemoArgs {
 pub enum BenchCommand {
     /// Jobs that do nothing, through everything, durably
     Dispatch(DispatchArgs),
+    /// One model through everything, beside a raw ONNX Runtime loop in the same run
+    Inference(InferenceArgs),
+}
+
+/// `siding bench inference`
+#[derive(Debug, Args)]
+pub struct InferenceArgs {
+    /// The model to measure
+    #[arg(long, value_name = "NAME")]
+    pub model: String,
+    /// The model repository [default: the one that `make setup` fetched]
+    #[arg(long, value_name = "DIR")]
+    pub models: Option<PathBuf>,
+    /// Seconds that raw loop and system are each measured in one round
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub seconds: u64,
+    /// Rounds; the last line has their medians
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub rounds: usize,
+}
+
+impl From<InferenceArgs> for bench::inference::Options {
+    fn from(args: InferenceArgs) -> Self {
+        let InferenceArgs { model, models, seconds, rounds } = args;
+        Self { model, models, measure: std::time::Duration::from_secs(seconds), rounds }
+    }
 }
 
 /// `siding bench dispatch`

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path, process::Stdio, time::Duration};
 
-use siding::seams;
+use crate::seams;
 use siding_client::Client;
 use siding_core::{config::Settings, error::chain, model::repository::Repository};
 use siding_worker::runtime::{

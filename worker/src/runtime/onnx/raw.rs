@@ -24,7 +24,10 @@ impl Onnx {
     pub fn raw(&self, model: &Model, input: &str) -> Result<Raw, LoadError> {
         let files = files::read(model).map_err(|why| LoadError::new(model, why))?;
         let session = self.session(&files).map_err(|error| LoadError::new(model, said(&error)))?;
-        let tensors = model.manifest.parse_input(input).map_err(|problems| LoadError::new(model, RunError::bad_input(&problems).to_string()))?;
+        let tensors = model
+            .manifest
+            .parse_input(input)
+            .map_err(|problems| LoadError::new(model, RunError::bad_input(&problems).to_string()))?;
         let inputs = values::owned(tensors).map_err(|error| LoadError::new(model, said(&error)))?;
         Ok(Raw { session, inputs })
     }
