@@ -13,7 +13,7 @@ use siding_core::{
     clock::Clock,
     drain::Drain,
     error::{Classified, chain},
-    job::{Finish, State},
+    job::{FailureCode, Finish, State},
     limits,
     retry::{Policy, retry},
     store::{self, Attempts, Payload, Record, RecordChange, Recorded, Work},
@@ -23,8 +23,8 @@ use tokio::sync::mpsc;
 
 use crate::{
     running::{Running, RunningJobs, StopReason},
-    runtime::{RunControl, RunError, RunReport},
-    verdict::{RunEnd, Verdict, verdict},
+    runtime::{RunControl, RunReport},
+    verdict::{RunEnd, Verdict, failed, verdict},
 };
 
 /// Progress of one job is recorded at most so often; the newest report before the end of a run is not lost, the end says more.
@@ -117,20 +117,18 @@ impl Recorder {
         if let Some((StopReason::Cancel, heard_at)) = stop {
             self.shared.metrics.stopped_after(heard_at.elapsed());
         }
-        let decide = |end| verdict(end, stop.map(|(reason, _)| reason), &running.work, self.shared.clock.now(), rand::random());
-        let finish = match self.finish(decide(end)).await {
-            Ok(finish) => finish,
-            // The result is lost with its blob store; the job is tried again.
-            Err(NotStored) => {
-                match self.finish(decide(RunEnd::Error(RunError::Failed("the output could not be stored".into())))).await {
-                    Ok(finish) => finish,
-                    Err(NotStored) => None,
-                }
+        let (now, draw, work) = (self.shared.clock.now(), rand::random(), &running.work);
+        let finish = match verdict(end, stop.map(|(reason, _)| reason), work, now, draw) {
+            Verdict::Succeeded(output) => match self.stored(output).await {
+                Some(output) => Finish::Succeeded { output },
+                // The result is lost with its blob store; the job is tried again.
+                None => failed(FailureCode::RuntimeError, "the output could not be stored".into(), work, now, draw),
+            },
+            Verdict::Record(finish) => finish,
+            Verdict::Discard => {
+                self.shared.discard(&running).await;
+                return;
             }
-        };
-        let Some(finish) = finish else {
-            self.shared.discard(&running).await;
-            return;
         };
         self.shared.metrics.ran(&running.work.lane, run);
         let record =
@@ -140,29 +138,19 @@ impl Recorder {
         }
     }
 
-    /// What to record; `None` for nothing.
-    async fn finish(&self, verdict: Verdict) -> Result<Option<Finish>, NotStored> {
-        Ok(Some(match verdict {
-            Verdict::Succeeded(output) => Finish::Succeeded { output: self.stored(output).await? },
-            Verdict::Failed(failure, retry_at) => Finish::Failed { failure, retry_at },
-            Verdict::Stopped => Finish::Stopped,
-            Verdict::Interrupted(reason) => Finish::Interrupted { reason },
-            Verdict::Discard => return Ok(None),
-        }))
-    }
-
-    /// The output where it is kept.
-    async fn stored(&self, output: String) -> Result<Payload, NotStored> {
+    /// The output where it is kept; `None` when the blob store does not take it.
+    async fn stored(&self, output: String) -> Option<Payload> {
         let output: Arc<str> = output.into();
         let blobs = &self.shared.blobs;
-        retry(Policy::StoreRecord, || blobs.store_text(output.clone())).await.map_err(|error| {
-            tracing::error!(error = chain(&error), "cannot store an output; the attempt fails");
-            NotStored
-        })
+        match retry(Policy::StoreRecord, || blobs.store_text(output.clone())).await {
+            Ok(payload) => Some(payload),
+            Err(error) => {
+                tracing::error!(error = chain(&error), "cannot store an output; the attempt fails");
+                None
+            }
+        }
     }
 }
-
-struct NotStored;
 
 async fn run(store: Arc<dyn Attempts>, shared: Arc<Shared>, mut queue: mpsc::Receiver<Outgoing>) {
     let mut group = Vec::with_capacity(limits::GROUP_ROWS_MAX);

@@ -3,7 +3,7 @@
 
 use siding_core::{
     clock::Timestamp,
-    job::{Failure, FailureCode, InterruptReason},
+    job::{Failure, FailureCode, Finish, InterruptReason},
     schedule::retry::retry_at,
     store::Work,
 };
@@ -30,26 +30,27 @@ pub enum RunEnd {
 /// What is to be recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
-    /// The job is done; this is its output.
+    /// The job is done; this is its output, still to be stored.
     Succeeded(String),
-    /// The attempt failed; when the next one is due.
-    Failed(Failure, Option<Timestamp>),
-    /// The computation was stopped by a cancel.
-    Stopped,
-    /// The attempt goes back to the queue.
-    Interrupted(InterruptReason),
+    /// Any other end, as it is recorded.
+    Record(Finish),
     /// Nothing: the attempt is no longer ours.
     Discard,
 }
 
-/// Decides. `now` and `draw` (uniform in [0, 1)) are for the retry's due time.
+/// A failed attempt, with the due time of the next one if there is one. `now` and `draw` (uniform in [0, 1)) are for that time.
+#[must_use]
+pub fn failed(code: FailureCode, message: String, work: &Work, now: Timestamp, draw: f64) -> Finish {
+    let failure = Failure::new(code, message);
+    let retry_at = retry_at(&failure, work.failures + 1, work.attempts_max, now, draw);
+    Finish::Failed { failure, retry_at }
+}
+
+/// Decides. `now` and `draw` are as for `failed`.
 #[must_use]
 pub fn verdict(end: RunEnd, stop: Option<StopReason>, work: &Work, now: Timestamp, draw: f64) -> Verdict {
-    let failed = |code, message: String| {
-        let failure = Failure::new(code, message);
-        let retry_at = retry_at(&failure, work.failures + 1, work.attempts_max, now, draw);
-        Verdict::Failed(failure, retry_at)
-    };
+    let failed = |code, message| Verdict::Record(failed(code, message, work, now, draw));
+    let interrupted = |reason| Verdict::Record(Finish::Interrupted { reason });
     match end {
         // A result is a result, whatever was asked for meanwhile; the fence refuses it if the attempt is no longer the newest.
         RunEnd::Output(output) => Verdict::Succeeded(output),
@@ -57,8 +58,8 @@ pub fn verdict(end: RunEnd, stop: Option<StopReason>, work: &Work, now: Timestam
         RunEnd::Error(error @ RunError::OutputTooLarge { .. }) => failed(FailureCode::OutputTooLarge, error.to_string()),
         RunEnd::Error(RunError::Failed(message)) => failed(FailureCode::RuntimeError, message),
         RunEnd::Error(RunError::Stopped) => match stop {
-            Some(StopReason::Cancel) => Verdict::Stopped,
-            Some(StopReason::Drain) => Verdict::Interrupted(InterruptReason::Drain),
+            Some(StopReason::Cancel) => Verdict::Record(Finish::Stopped),
+            Some(StopReason::Drain) => interrupted(InterruptReason::Drain),
             Some(StopReason::LeaseLost) => Verdict::Discard,
             Some(StopReason::Timeout) => {
                 failed(FailureCode::RunTimeout, format!("the run passed its limit of {} ms", work.run_timeout.as_millis()))
@@ -69,10 +70,10 @@ pub fn verdict(end: RunEnd, stop: Option<StopReason>, work: &Work, now: Timestam
         RunEnd::NotLoaded(message) => failed(FailureCode::ModelUnavailable, message),
         RunEnd::NoInput(message) => failed(FailureCode::RuntimeError, message),
         RunEnd::NotStarted => match stop {
-            Some(StopReason::Cancel) => Verdict::Stopped,
+            Some(StopReason::Cancel) => Verdict::Record(Finish::Stopped),
             Some(StopReason::LeaseLost) => Verdict::Discard,
-            Some(StopReason::Drain) => Verdict::Interrupted(InterruptReason::Drain),
-            Some(StopReason::Timeout) | None => Verdict::Interrupted(InterruptReason::NotStarted),
+            Some(StopReason::Drain) => interrupted(InterruptReason::Drain),
+            Some(StopReason::Timeout) | None => interrupted(InterruptReason::NotStarted),
         },
     }
 }
@@ -137,11 +138,12 @@ mod tests {
         for (end, stop, failures, expected) in rows {
             let found = match verdict(end.clone(), stop, &work(failures), Timestamp(0), 0.5) {
                 Verdict::Succeeded(_) => "succeeded".into(),
-                Verdict::Failed(failure, retry) => {
-                    format!("{} {}", failure.code.as_str(), if retry.is_some() { "retried" } else { "final" })
+                Verdict::Record(Finish::Failed { failure, retry_at }) => {
+                    format!("{} {}", failure.code.as_str(), if retry_at.is_some() { "retried" } else { "final" })
                 }
-                Verdict::Stopped => "stopped".into(),
-                Verdict::Interrupted(reason) => format!("interrupted {}", reason.as_str()),
+                Verdict::Record(Finish::Stopped) => "stopped".into(),
+                Verdict::Record(Finish::Interrupted { reason }) => format!("interrupted {}", reason.as_str()),
+                Verdict::Record(Finish::Succeeded { .. }) => "succeeded before it is stored".into(),
                 Verdict::Discard => "discard".into(),
             };
             assert_eq!(found, expected, "{end:?} {stop:?}");
