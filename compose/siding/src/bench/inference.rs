@@ -13,6 +13,7 @@ use serde::Serialize;
 use siding_core::{
     clock::SystemClock,
     config::Settings,
+    drain::Drain,
     model::{
         locate,
         manifest::{Manifest, Runner},
@@ -27,6 +28,8 @@ use siding_worker::runtime::{
 };
 
 use super::{Durations, Quantiles, median, print_line};
+use tokio::sync::oneshot;
+
 use crate::{
     seams::{self, Seams},
     services::Services,
@@ -189,8 +192,21 @@ impl Bench<'_> {
     }
 }
 
+/// Runs blocking `work` on threads of their own, all at once, and returns what they return.
+async fn blocking<T: Send + 'static>(work: Vec<impl FnOnce() -> T + Send + 'static>) -> anyhow::Result<Vec<T>> {
+    let drain = Drain::new();
+    let mut answers = Vec::new();
+    for work in work {
+        let (answer, answered) = oneshot::channel();
+        // Nobody waits for the answer only when another thread has failed before.
+        drain.spawn_blocking(move || drop(answer.send(work())));
+        answers.push(answered);
+    }
+    Ok(futures::future::try_join_all(answers).await?)
+}
+
 async fn raw_alone(mut raws: Vec<Raw>) -> anyhow::Result<(Durations, Vec<Raw>)> {
-    tokio::task::spawn_blocking(move || {
+    let run = move || {
         let mut durations = Durations::default();
         for _ in 0..ALONE {
             let started = Instant::now();
@@ -198,27 +214,27 @@ async fn raw_alone(mut raws: Vec<Raw>) -> anyhow::Result<(Durations, Vec<Raw>)> 
             durations.add(started.elapsed());
         }
         Ok((durations, raws))
-    })
-    .await?
+    };
+    blocking(vec![run]).await?.remove(0)
 }
 
 /// Runs a second, one thread for each raw loop.
 async fn raw_together(raws: Vec<Raw>, measure: Duration) -> anyhow::Result<(f64, Vec<Raw>)> {
     let until = Instant::now() + measure;
-    let threads = raws.into_iter().map(|mut raw| {
-        tokio::task::spawn_blocking(move || {
+    let loops = raws.into_iter().map(|mut raw| {
+        move || {
             let (started, mut runs) = (Instant::now(), 0_u32);
             while Instant::now() < until {
                 raw.run()?;
                 runs += 1;
             }
             anyhow::Ok((f64::from(runs) / started.elapsed().as_secs_f64(), raw))
-        })
+        }
     });
     let mut total = 0.0;
     let mut back = Vec::new();
-    for ended in futures::future::join_all(threads.collect::<Vec<_>>()).await {
-        let (per_s, raw) = ended??;
+    for ended in blocking(loops.collect()).await? {
+        let (per_s, raw) = ended?;
         total += per_s;
         back.push(raw);
     }
