@@ -1,7 +1,7 @@
 //! A whole system in this process: real services over SQLite in a temporary folder and the in-process broker, with HTTP on a free port and
 //! faults on request. `finish` waits for rest and checks the promises; a test that forgets it fails.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use siding::{
     http,
@@ -19,7 +19,7 @@ use siding_core::{
     model::repository::Repository,
     store::JobRecord,
 };
-use siding_worker::runtime::scripted::Scripted;
+use siding_worker::runtime::{ModelRuntime, scripted::Scripted};
 use tempfile::TempDir;
 
 use super::{
@@ -32,6 +32,10 @@ use super::{
 pub struct Options {
     /// The settings; `Options::default` has short leases and polls.
     pub settings: Settings,
+    /// What runs the models: scripts alone by default.
+    pub runtime: Arc<dyn ModelRuntime>,
+    /// Writes further models into the repository before it is opened.
+    pub more_models: fn(&Path),
 }
 
 impl Default for Options {
@@ -46,7 +50,7 @@ impl Default for Options {
         for lane in &mut settings.lanes {
             lane.lease_secs = 2;
         }
-        Self { settings }
+        Self { settings, runtime: Arc::new(Scripted::new()), more_models: |_| {} }
     }
 }
 
@@ -65,6 +69,7 @@ pub struct TestSystem {
     services: Option<Services>,
     front: Drain,
     repository: Arc<Repository>,
+    runtime: Arc<dyn ModelRuntime>,
     lanes: Vec<LaneName>,
     _held: Held,
     _folder: TempDir,
@@ -85,12 +90,13 @@ impl TestSystem {
     /// # Panics
     /// When it does not start.
     pub async fn start_with(options: Options) -> Self {
-        let settings = options.settings;
+        let Options { settings, runtime, more_models } = options;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let models = folder.path().join("models");
         models::write_scripted(&models, "scripted", "1", 0.0);
         models::write_scripted(&models, "scripted-short", "1", 2_000.0);
         models::write_scripted(&models, "scripted-long", "1", 600_000.0);
+        more_models(&models);
         let repository = Arc::new(Repository::open(&models, true).expect("the test's models are valid"));
         let data = folder.path().join("data");
         let held = seams::hold(&data).expect("a fresh folder is free");
@@ -104,7 +110,7 @@ impl TestSystem {
         });
         seams.submissions = disturbed.clone();
         seams.attempts = disturbed;
-        let services = Services::start(&seams, &settings, &repository, Arc::new(Scripted::new())).expect("the services start");
+        let services = Services::start(&seams, &settings, &repository, runtime.clone()).expect("the services start");
         let front = Drain::new();
         let router = http::router(&seams, &settings, &services, &repository, &front).expect("valid lanes");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -125,6 +131,7 @@ impl TestSystem {
             services,
             front,
             repository,
+            runtime,
             lanes,
             _held: held,
             _folder: folder,
@@ -155,7 +162,7 @@ impl TestSystem {
     /// When it cannot start.
     pub fn start_worker(&mut self) {
         let metrics = self.services().metrics.clone();
-        let worker = services::start_worker(&self.seams, &self.settings, &self.repository, Arc::new(Scripted::new()), &metrics);
+        let worker = services::start_worker(&self.seams, &self.settings, &self.repository, self.runtime.clone(), &metrics);
         let worker = worker.expect("a worker starts");
         self.services().set_worker(worker);
     }
