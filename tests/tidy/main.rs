@@ -4,6 +4,7 @@
 mod mask;
 mod rules;
 mod self_test;
+mod tables;
 mod tree;
 
 use std::fmt;
