@@ -59,7 +59,7 @@ CREATE INDEX job_queued ON job (lane, due_at) WHERE state = 'queued';
 CREATE INDEX job_leased ON job (lease_until) WHERE lease_until IS NOT NULL;
 -- What the sweep expires: jobs that were to start by some time and never have.
 CREATE INDEX job_start_deadline ON job (start_deadline_at)
-  WHERE state = 'queued' AND attempt = 0 AND start_deadline_at IS NOT NULL;
+  WHERE state = 'queued' AND started_at IS NULL AND start_deadline_at IS NOT NULL;
 -- Lists, newest first.
 CREATE INDEX job_created ON job (created_at, id);
 

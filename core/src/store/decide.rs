@@ -87,7 +87,7 @@ impl Stored {
 
     /// Whether it was to start by now and never has. A job that has started once has kept its deadline: a retry may come later.
     fn is_overdue(&self, now: Timestamp) -> bool {
-        self.job.state == State::Queued && self.job.attempt.0 == 0 && self.job.start_deadline_at.is_some_and(|at| at < now)
+        self.job.state == State::Queued && self.job.started_at.is_none() && self.job.start_deadline_at.is_some_and(|at| at < now)
     }
 
     /// A lease holds up to, and not at, its end.

@@ -6,7 +6,9 @@
 //! A write is two texts: one that begins and reads the jobs it is about, one that updates them, inserts their events and commits;
 //! each is a constant number of statements over `json_each`, however many jobs there are.
 //!
-//! Commits are durable (`synchronous = FULL`): a job that was accepted survives a power cut, not only a crash.
+//! What a caller may have seen survives a power cut (`connection::Durability::Disk`): accepted jobs, cancels, ends. What only this
+//! process has seen survives its death and costs no wait for the disk (`Durability::Process`): claims, leases, publications,
+//! progress. The log is one file, so a commit for the disk takes every earlier one along.
 
 mod claim;
 mod connection;

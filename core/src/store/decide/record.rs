@@ -6,9 +6,9 @@ use serde_json::value::RawValue;
 
 use super::{Data, Ledger, Stored, tell};
 use crate::{
-    id::EventSeq,
+    id::{Attempt, EventSeq},
     job::{
-        Finish,
+        Finish, InterruptReason,
         state::{Change, Illegal, State},
     },
     store::{Error, Record, RecordChange, Recorded},
@@ -58,6 +58,10 @@ impl Stored {
                     return Ok(self.tell_canceled(Some(run), ledger));
                 }
                 self.job.due_at = ledger.now;
+                // A first attempt that was claimed ahead and handed back has not started: its start deadline still holds.
+                if *reason == InterruptReason::NotStarted && self.job.attempt == Attempt(1) {
+                    self.job.started_at = None;
+                }
                 Ok(self.tell(Data::Interrupted { reason: reason.as_str(), run_ms: tell::ms(run) }, ledger))
             }
         }

@@ -6,6 +6,7 @@ use sqlx::query;
 
 use super::{
     SqliteStore,
+    connection::Durability,
     rows::{self, job_array},
     write::{Jobs, id_array},
 };
@@ -26,7 +27,8 @@ const BEGIN: &str = concat!(
 impl SqliteStore {
     pub(super) async fn claim_group(&self, worker: WorkerId, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
         let ids = id_array(claims.iter().map(|claim| claim.job))?;
-        let (turn, rows) = self.begin(query(BEGIN).bind(ids)).await?;
+        // A claim that a power cut undoes was the claim of a worker that the power cut ended.
+        let (turn, rows) = self.begin(Durability::Process, query(BEGIN).bind(ids)).await?;
         let mut ledger = Ledger::at(self.clock.now());
         let (stored, inputs) = rows::stored_with_inputs(&rows)?;
         let inputs: HashMap<JobId, Payload> = stored.iter().map(|stored| stored.job.id).zip(inputs).collect();

@@ -25,18 +25,32 @@ pub(super) struct Link {
     slot: Mutex<Slot>,
 }
 
+/// What a commit survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// A power cut: the commit is on the disk when it is answered (`synchronous = FULL`).
+    Disk,
+    /// The death of this process, not a power cut (`synchronous = NORMAL`): the next commit for `Disk` takes it along.
+    Process,
+}
+
 struct Slot {
     /// `None` after a failure that the connection may not have survived.
     connection: Option<SqliteConnection>,
     /// Whether a transaction may be open that nobody will finish. Set before one begins, cleared once it is over; still set
     /// when its caller has gone away in the middle.
     abandoned: bool,
+    /// How the connection commits now.
+    durability: Durability,
 }
 
 impl Link {
     pub(super) async fn open(options: SqliteConnectOptions) -> Result<Self, Error> {
         let connection = options.connect().await.map_err(errors::of_open)?;
-        Ok(Self { options, slot: Mutex::new(Slot { connection: Some(connection), abandoned: false }) })
+        Ok(Self {
+            options,
+            slot: Mutex::new(Slot { connection: Some(connection), abandoned: false, durability: Durability::Disk }),
+        })
     }
 
     /// The connection, once everybody who asked before has finished with it, with no transaction open.
@@ -50,6 +64,7 @@ impl Link {
         }
         if slot.connection.is_none() {
             slot.connection = Some(self.options.connect().await.map_err(errors::of_open)?);
+            slot.durability = Durability::Disk;
         }
         Ok(Turn(slot))
     }
@@ -75,6 +90,21 @@ pub(super) struct Turn<'a>(MutexGuard<'a, Slot>);
 pub(super) type Statement<'q> = Query<'q, sqlx::Sqlite, SqliteArguments>;
 
 impl Turn<'_> {
+    /// Lets the next transaction commit like this.
+    pub(super) async fn committing(&mut self, durability: Durability) -> Result<(), Error> {
+        if self.0.durability == durability {
+            return Ok(());
+        }
+        let text = match durability {
+            Durability::Disk => "PRAGMA synchronous = FULL",
+            Durability::Process => "PRAGMA synchronous = NORMAL",
+        };
+        // SQLite carries this pragma out when it is prepared: a cached statement would change nothing the second time.
+        self.whole(sqlx::query(text).persistent(false)).await?;
+        self.0.durability = durability;
+        Ok(())
+    }
+
     /// Runs statements outside of a transaction of ours, or a text that holds a whole one. Returns all their rows.
     pub(super) async fn whole(&mut self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, Error> {
         let rows = self.part(statement).await?;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use sqlx::{Row, query};
 
-use super::{SqliteStore, errors, rows};
+use super::{SqliteStore, connection::Durability, errors, rows};
 use crate::{
     clock::Timestamp,
     id::{Attempt, JobId},
@@ -44,7 +44,7 @@ impl Dispatch for SqliteStore {
 
     async fn mark_published(&self, published: &[Publication]) -> Result<(), Error> {
         let array = rows::array(published.iter().map(|p| PublicationRow { job: p.job, attempt: p.attempt }))?;
-        let mut turn = self.writer.turn().await?;
+        let mut turn = self.writing(Durability::Process).await?;
         let now = self.clock.now();
         turn.whole(query(MARK).bind(array).bind(now.0)).await.map(drop)
     }
@@ -62,7 +62,7 @@ impl Dispatch for SqliteStore {
     }
 
     async fn forget_published(&self) -> Result<u64, Error> {
-        let rows = self.writer.turn().await?.whole(query(FORGET)).await?;
+        let rows = self.writing(Durability::Process).await?.whole(query(FORGET)).await?;
         rows::count(&rows)
     }
 }

@@ -5,6 +5,7 @@ use sqlx::query;
 
 use super::{
     SqliteStore,
+    connection::Durability,
     rows::{self, JobInsert, job_array},
     write::{Jobs, id_array, insert_events},
 };
@@ -45,7 +46,7 @@ impl Submissions for SqliteStore {
     async fn submit(&self, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, Error> {
         let ids = id_array(jobs.iter().map(|new| new.id))?;
         let keys = rows::array(jobs.iter().filter_map(|new| new.idempotency_key.as_ref().map(IdempotencyKey::as_str)))?;
-        let (mut turn, standing) = self.begin(query(BEGIN).bind(ids).bind(keys)).await?;
+        let (mut turn, standing) = self.begin(Durability::Disk, query(BEGIN).bind(ids).bind(keys)).await?;
         let mut ledger = Ledger::at(self.clock.now());
         let accepted = accept(&jobs, rows::standing(&standing)?, &mut ledger);
         if ledger.events.is_empty() {
@@ -59,7 +60,7 @@ impl Submissions for SqliteStore {
     }
 
     async fn cancel(&self, job: JobId) -> Result<Option<Cancelled>, Error> {
-        let (turn, rows) = self.begin(query(BEGIN_ONE).bind(job.to_string())).await?;
+        let (turn, rows) = self.begin(Durability::Disk, query(BEGIN_ONE).bind(job.to_string())).await?;
         let mut ledger = Ledger::at(self.clock.now());
         let mut jobs = Jobs::new(rows::stored(&rows)?);
         let cancelled = jobs.get_mut(job).map(|stored| {

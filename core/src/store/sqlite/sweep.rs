@@ -4,6 +4,7 @@ use sqlx::query;
 
 use super::{
     SqliteStore,
+    connection::Durability,
     rows::{self, job_array},
     write::Jobs,
 };
@@ -17,7 +18,7 @@ const BEGIN: &str = concat!(
      SELECT json_group_array(json(job)) FROM (SELECT ",
     job_array!(),
     " AS job FROM job AS j INDEXED BY job_start_deadline \
-     WHERE j.state = 'queued' AND j.attempt = 0 AND j.start_deadline_at < ?1 ORDER BY j.start_deadline_at LIMIT ?2)"
+     WHERE j.state = 'queued' AND j.started_at IS NULL AND j.start_deadline_at < ?1 ORDER BY j.start_deadline_at LIMIT ?2)"
 );
 
 const END_LEASES: &str = "UPDATE job SET lease_until = ?1 WHERE lease_until > ?1; SELECT changes()";
@@ -25,7 +26,7 @@ const END_LEASES: &str = "UPDATE job SET lease_until = ?1 WHERE lease_until > ?1
 impl SqliteStore {
     pub(super) async fn sweep_some(&self, limit: usize) -> Result<Vec<Rescued>, Error> {
         let mut ledger = Ledger::at(self.clock.now());
-        let (turn, rows) = self.begin(query(BEGIN).bind(ledger.now.0).bind(rows::limit(limit))).await?;
+        let (turn, rows) = self.begin(Durability::Process, query(BEGIN).bind(ledger.now.0).bind(rows::limit(limit))).await?;
         let mut jobs = Jobs::new(rows::stored(&rows)?);
         let rescued = jobs.iter_mut().filter_map(|stored| stored.sweep(&mut ledger)).collect();
         self.commit(turn, &jobs, &ledger).await?;
@@ -33,7 +34,7 @@ impl SqliteStore {
     }
 
     pub(super) async fn end_leases(&self) -> Result<u64, Error> {
-        let mut turn = self.writer.turn().await?;
+        let mut turn = self.writing(Durability::Process).await?;
         let now = self.clock.now();
         rows::count(&turn.whole(query(END_LEASES).bind(now.0)).await?)
     }

@@ -7,7 +7,7 @@ use sqlx::{query, sqlite::SqliteRow};
 
 use super::{
     SqliteStore,
-    connection::{Statement, Turn},
+    connection::{Durability, Statement, Turn},
     rows::{self, JobUpdate},
 };
 use crate::{
@@ -67,10 +67,21 @@ impl Jobs {
 impl SqliteStore {
     /// Begins a writing transaction by `statement`, which reads jobs. The time is read once the lock is held, so
     /// that later commits have later times.
-    pub(super) async fn begin(&self, statement: Statement<'_>) -> Result<(Turn<'_>, Vec<SqliteRow>), Error> {
-        let mut turn = self.writer.turn().await?;
+    pub(super) async fn begin(
+        &self,
+        durability: Durability,
+        statement: Statement<'_>,
+    ) -> Result<(Turn<'_>, Vec<SqliteRow>), Error> {
+        let mut turn = self.writing(durability).await?;
         let rows = turn.part(statement).await?;
         Ok((turn, rows))
+    }
+
+    /// The writing connection, set to commit like this.
+    pub(super) async fn writing(&self, durability: Durability) -> Result<Turn<'_>, Error> {
+        let mut turn = self.writer.turn().await?;
+        turn.committing(durability).await?;
+        Ok(turn)
     }
 
     /// Writes the changed jobs and the events, and commits.
