@@ -33,14 +33,15 @@ async fn short_jobs_do_not_wait_for_long_ones() {
     // More long jobs than slots: the share leaves one slot to the short lanes.
     let mut long = Vec::new();
     for _ in 0..3 {
-        long.push(system.submit("scripted-long", json!({"op": "delay", "ms": 3_000, "steps": 300})).await);
+        long.push(system.submit("scripted-long", json!({"op": "delay", "ms": 60_000, "steps": 6_000})).await);
     }
     system.in_state(long[0], State::Running).await;
     for _ in 0..50 {
         let short = system.submit("scripted", json!({"op": "delay", "ms": 2})).await;
         let ended = system.ended(short).await;
         let waited = ended.started_at.expect("it has started").since(ended.due_at);
-        assert!(waited < Duration::from_millis(500), "a short job waited {waited:?} behind long ones");
+        // Far below the minute that a long job takes, far above what a busy machine adds.
+        assert!(waited < Duration::from_secs(3), "a short job waited {waited:?} behind long ones");
     }
     let running = system.seams.jobs.counts().await.expect("counts");
     let long_running: u64 = running.iter().filter(|counts| counts.lane.as_str() == "long").map(|counts| counts.running).sum();
