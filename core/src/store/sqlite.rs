@@ -22,6 +22,8 @@ mod record;
 mod rows;
 mod submit;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::{fmt, path::Path, sync::Arc};

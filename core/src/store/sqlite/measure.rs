@@ -33,8 +33,10 @@ fn job() -> NewJob {
     }
 }
 
-/// Takes `rounds` groups of `group` jobs through the store; prints the median of each call.
+/// Takes `rounds` groups of `group` jobs through the store, with `pause` after each call; prints what each call took.
 async fn measure(store: &SqliteStore, group: usize, rounds: usize, pause: Duration) {
+    let mut idle = tokio::time::interval(pause);
+    idle.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let worker = WorkerId::generate();
     let mut times: [Vec<Duration>; 4] = Default::default();
     let all = Instant::now();
@@ -50,19 +52,19 @@ async fn measure(store: &SqliteStore, group: usize, rounds: usize, pause: Durati
                 other => panic!("{other:?}"),
             })
             .collect();
-        tokio::time::sleep(pause).await;
+        idle.tick().await;
 
         let published: Vec<_> = ids.iter().map(|&job| Publication { job, attempt: crate::id::Attempt(0) }).collect();
         let started = Instant::now();
         store.mark_published(&published).await.expect("mark");
         times[1].push(started.elapsed());
-        tokio::time::sleep(pause).await;
+        idle.tick().await;
 
         let claims: Vec<_> = ids.iter().map(|&job| Claim { job, lease: Duration::from_secs(15), takeover: false }).collect();
         let started = Instant::now();
         let claimed = store.claim(worker, &claims).await.expect("claim");
         times[2].push(started.elapsed());
-        tokio::time::sleep(pause).await;
+        idle.tick().await;
 
         let record = |claimed: &Claimed| match claimed {
             Claimed::Run(work) => Record {
@@ -80,7 +82,7 @@ async fn measure(store: &SqliteStore, group: usize, rounds: usize, pause: Durati
         let recorded = store.record(&records).await.expect("record");
         times[3].push(started.elapsed());
         assert!(recorded.iter().all(|recorded| matches!(recorded, Recorded::Done { .. })));
-        tokio::time::sleep(pause).await;
+        idle.tick().await;
     }
     #[expect(clippy::cast_precision_loss, reason = "printed")]
     let per_second = (group * rounds) as f64 / all.elapsed().as_secs_f64();
@@ -102,7 +104,10 @@ async fn the_stores_calls_cost_this_much() {
     let settings = config::Settings::default().store;
     let store: Arc<SqliteStore> =
         SqliteStore::open(&folder.path().join("siding.sqlite"), &settings, Arc::new(SystemClock)).await.expect("open");
-    measure(&store, 128, 20, Duration::ZERO).await;
-    measure(&store, 128, 200, Duration::ZERO).await;
-    measure(&store, 1, 500, Duration::from_millis(2)).await;
+    let rounds: usize = std::env::var("SIDING_MEASURE_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(10);
+    let busy = Duration::from_nanos(1);
+    measure(&store, 128, rounds, busy).await;
+    measure(&store, 128, rounds, busy).await;
+    measure(&store, 1, 10 * rounds, busy).await;
+    measure(&store, 1, 10 * rounds, Duration::from_millis(2)).await;
 }

@@ -6,6 +6,7 @@ use std::{path::Path, time::Duration};
 use sqlx::{
     ConnectOptions, Connection,
     migrate::Migrator,
+    query,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
@@ -57,10 +58,11 @@ pub(super) async fn open(path: &Path, settings: &config::Store) -> Result<(Link,
 async fn migrate(options: &SqliteConnectOptions) -> Result<(), Error> {
     let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
     let mut connection = options.connect().await.map_err(errors::of_open)?;
-    // In one transaction that has the lock from the start: two processes that open a new file at once do not both fill it, and a file
-    // that cannot be written is found here.
+    // In one transaction that has the lock from the start: two processes that open a new file at once do not both fill it.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(errors::of_open)?;
     MIGRATIONS.run_direct(None, &mut *transaction, false).await.map_err(|error| errors::of_migration(error, known))?;
+    // A file that cannot be written is found here: `BEGIN IMMEDIATE` begins to read from such a file and says nothing.
+    query("UPDATE job SET state = state WHERE false").execute(&mut *transaction).await.map_err(errors::of_open)?;
     transaction.commit().await.map_err(errors::of_open)?;
     connection.close().await.map_err(errors::of_open)
 }
