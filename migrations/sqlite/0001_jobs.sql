@@ -44,7 +44,9 @@ CREATE TABLE job (
   CHECK ((failure_code IS NOT NULL) = (state = 'failed')),
   CHECK ((failure_message IS NOT NULL) = (state = 'failed')),
   CHECK (cancel_requested_at IS NOT NULL OR state <> 'cancelling'),
-  CHECK ((started_at IS NOT NULL) = (attempt > 0)),
+  -- A first attempt that was handed back unstarted has none.
+  CHECK (started_at IS NULL OR attempt > 0),
+  CHECK (started_at IS NOT NULL OR state NOT IN ('running', 'cancelling', 'succeeded', 'failed')),
   CHECK ((input IS NULL) <> (input_blob IS NULL)),
   CHECK ((output IS NOT NULL) + (output_blob IS NOT NULL) = (state = 'succeeded'))
 ) STRICT;

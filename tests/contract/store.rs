@@ -35,6 +35,7 @@ macro_rules! store_contract {
                 of_two_workers_at_once_one_gets_the_job,
                 a_claim_after_the_start_deadline_expires_the_job,
                 a_job_that_has_started_once_has_kept_its_deadline,
+                a_job_that_was_claimed_ahead_and_handed_back_has_not_started,
                 a_takeover_fences_the_lost_attempt_off,
                 a_takeover_of_a_job_that_waits_is_a_claim,
                 a_lease_that_is_over_is_taken_without_waiting_for_the_sweep,

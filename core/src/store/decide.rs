@@ -7,7 +7,7 @@ mod claim;
 mod record;
 mod tell;
 
-pub(super) use accept::{Standing, accept};
+pub(super) use accept::{Accepted, Standing, accept};
 pub(super) use claim::Started;
 pub(super) use tell::{Data, NewEvent};
 

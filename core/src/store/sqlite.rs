@@ -1,14 +1,19 @@
 //! The store in one SQLite file: for one machine, with no server. It decides how the store's promises become statements; what a
-//! job may do is decided in `decide`, in Rust, for every implementation alike. It must never hold two writing transactions or
-//! write outside of one.
+//! job may do is decided in `decide`, in Rust, for every implementation alike. It must never have two writing transactions at once
+//! or write outside of one.
 //!
-//! One connection writes, in transactions that take the lock at once (`BEGIN IMMEDIATE`); a few read beside it (write-ahead log).
-//! A write is two texts: one that begins and reads the jobs it is about, one that updates them, inserts their events and commits;
-//! each is a constant number of statements over `json_each`, however many jobs there are.
+//! Writing goes in turns, in transactions that take the file's lock at once (`BEGIN IMMEDIATE`); a few connections read beside it
+//! (write-ahead log). A write is two texts: one that begins and reads the jobs it is about, one that updates them, inserts their
+//! events and commits; each is a constant number of statements over `json_each`, however many jobs there are. Each text is one hop to the
+//! connection's thread, which is most of what a single job costs.
 //!
-//! What a caller may have seen survives a power cut (`connection::Durability::Disk`): accepted jobs, cancels, ends. What only this
-//! process has seen survives its death and costs no wait for the disk (`Durability::Process`): claims, leases, publications,
-//! progress. The log is one file, so a commit for the disk takes every earlier one along.
+//! # What survives what
+//!
+//! Every commit survives the death of the process (`kill -9`). What a caller may have seen survives a power cut too
+//! (`connection::Durability::Disk`): accepted jobs, cancels, and all that an attempt records. Claims, leases, publications and what the
+//! sweep moves cost no wait for the disk (`Durability::Process`): the log is one file, so the next commit for the disk takes them along, and
+//! a power cut before it takes the worker along with its claim; what follows is decided again from the same rows and told
+//! again under the same numbers. A sync takes 0.15 to 0.25 ms on a quiet virtual disk and several on a busy one; a job alone waits for two.
 
 mod claim;
 mod connection;
@@ -29,11 +34,11 @@ mod write;
 use std::{fmt, path::Path, sync::Arc};
 
 use crate::{clock::Clock, config, store::Error};
-use connection::{Link, Readers};
+use connection::{Readers, Writer};
 
 /// The store in one SQLite file.
 pub struct SqliteStore {
-    writer: Link,
+    writer: Writer,
     readers: Readers,
     clock: Arc<dyn Clock>,
 }
@@ -54,5 +59,15 @@ impl SqliteStore {
     pub async fn open(path: &Path, settings: &config::Store, clock: Arc<dyn Clock>) -> Result<Arc<Self>, Error> {
         let (writer, readers) = open::open(path, settings).await?;
         Ok(Arc::new(Self { writer, readers, clock }))
+    }
+
+    /// Closes the file once running calls are done, and copies its log into it. Dropping the store closes it too, a little later
+    /// and on threads of its own; whoever opens the file again at once waits for this instead. A later call opens it again.
+    ///
+    /// # Errors
+    /// As any call; everything that was answered is safe whatever this says.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.readers.close().await?;
+        self.writer.close().await
     }
 }

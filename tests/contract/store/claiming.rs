@@ -3,7 +3,7 @@
 use futures::future::join;
 use siding_core::{
     id::{Attempt, EventSeq, JobId, WorkerId},
-    job::{EventKind, FailureCode, State},
+    job::{EventKind, FailureCode, Finish, InterruptReason, State},
     store::{Claim, Claimed, Extended, NewJob, Recorded, Skip, Work},
 };
 use siding_tests::harness::seams::StoreSeam;
@@ -112,6 +112,16 @@ pub async fn a_job_that_has_started_once_has_kept_its_deadline(seam: &StoreSeam)
     seam.pass(DEADLINE + SECOND);
     assert_eq!(seam.store.sweep(10).await.expect("sweep"), []);
     check(seam, claim(job), Ok(())).await;
+}
+
+pub async fn a_job_that_was_claimed_ahead_and_handed_back_has_not_started(seam: &StoreSeam) {
+    let job = seam.accept(NewJob { start_deadline: Some(DEADLINE), ..new_job() }).await.id;
+    let work = seam.start(job).await;
+    let unstarted = Finish::Interrupted { reason: InterruptReason::NotStarted };
+    assert!(matches!(seam.record_one(finish(&work, unstarted)).await, Recorded::Done { state: State::Queued, .. }));
+    assert_eq!(seam.job(job).await.started_at, None);
+    seam.pass(DEADLINE + SECOND);
+    assert_eq!(seam.store.sweep(10).await.expect("sweep")[0].state, State::Expired);
 }
 
 pub async fn a_takeover_fences_the_lost_attempt_off(seam: &StoreSeam) {

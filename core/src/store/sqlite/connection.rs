@@ -1,5 +1,5 @@
-//! Connections: one that writes and a few that read. It decides who may use which connection and that a failed or abandoned
-//! transaction is rolled back before the next one begins. It knows no table.
+//! Connections: two that write in turns and a few that read. It decides who may use which connection and that a failed or
+//! abandoned transaction is rolled back before the next one begins. It knows no table.
 //!
 //! Transactions are plain statements here, not sqlx's: SQLite rolls some failed transactions back by itself (a full disk), which
 //! sqlx's own bookkeeping does not notice, and a whole transaction in one text is one hop to the connection's thread instead of one for each
@@ -11,7 +11,8 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, SqliteConnection, query::Query, sqlite::SqliteArguments, sqlite::SqliteConnectOptions, sqlite::SqliteRow,
+    ConnectOptions, Connection, SqliteConnection, query::Query, sqlite::SqliteArguments, sqlite::SqliteConnectOptions,
+    sqlite::SqliteRow,
 };
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -25,6 +26,44 @@ pub(super) struct Link {
     slot: Mutex<Slot>,
 }
 
+struct Slot {
+    /// `None` after a failure that the connection may not have survived.
+    connection: Option<SqliteConnection>,
+    /// Whether a transaction may be open that nobody will finish. Set before one begins, cleared once it is over; still set
+    /// when its caller has gone away in the middle.
+    abandoned: bool,
+}
+
+impl Link {
+    pub(super) async fn open(options: SqliteConnectOptions) -> Result<Self, Error> {
+        let connection = options.connect().await.map_err(errors::of_open)?;
+        Ok(Self { options, slot: Mutex::new(Slot { connection: Some(connection), abandoned: false }) })
+    }
+
+    /// The connection, once everybody who asked before has finished with it, with no transaction open.
+    async fn turn(&self) -> Result<Turn<'_>, Error> {
+        self.prepare(self.slot.lock().await).await
+    }
+
+    /// Closes the connection once nobody uses it. A call after that opens it again.
+    async fn close(&self) -> Result<(), Error> {
+        match self.slot.lock().await.connection.take() {
+            Some(connection) => connection.close().await.map_err(errors::of),
+            None => Ok(()),
+        }
+    }
+
+    async fn prepare<'a>(&'a self, mut slot: MutexGuard<'a, Slot>) -> Result<Turn<'a>, Error> {
+        if slot.abandoned {
+            slot.roll_back().await;
+        }
+        if slot.connection.is_none() {
+            slot.connection = Some(self.options.connect().await.map_err(errors::of_open)?);
+        }
+        Ok(Turn { slot, _order: None })
+    }
+}
+
 /// What a commit survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Durability {
@@ -34,39 +73,31 @@ pub(super) enum Durability {
     Process,
 }
 
-struct Slot {
-    /// `None` after a failure that the connection may not have survived.
-    connection: Option<SqliteConnection>,
-    /// Whether a transaction may be open that nobody will finish. Set before one begins, cleared once it is over; still set
-    /// when its caller has gone away in the middle.
-    abandoned: bool,
-    /// How the connection commits now.
-    durability: Durability,
+/// The connections for writing: one for each durability, because changing a connection's is a statement of its own. They take turns.
+pub(super) struct Writer {
+    disk: Link,
+    process: Link,
+    /// Held by the one that writes. Without it, the two would meet at the file's lock, where waiting means sleeping.
+    order: Mutex<()>,
 }
 
-impl Link {
-    pub(super) async fn open(options: SqliteConnectOptions) -> Result<Self, Error> {
-        let connection = options.connect().await.map_err(errors::of_open)?;
-        Ok(Self {
-            options,
-            slot: Mutex::new(Slot { connection: Some(connection), abandoned: false, durability: Durability::Disk }),
-        })
+impl Writer {
+    pub(super) async fn open(disk: SqliteConnectOptions, process: SqliteConnectOptions) -> Result<Self, Error> {
+        Ok(Self { disk: Link::open(disk).await?, process: Link::open(process).await?, order: Mutex::new(()) })
     }
 
-    /// The connection, once everybody who asked before has finished with it, with no transaction open.
-    pub(super) async fn turn(&self) -> Result<Turn<'_>, Error> {
-        self.prepare(self.slot.lock().await).await
+    /// The right to write, once everybody who asked before has finished.
+    pub(super) async fn turn(&self, durability: Durability) -> Result<Turn<'_>, Error> {
+        let order = self.order.lock().await;
+        // Both, because either may hold the file's lock in a transaction that nobody will finish.
+        let (disk, process) = (self.disk.turn().await?, self.process.turn().await?);
+        let turn = if durability == Durability::Disk { disk } else { process };
+        Ok(Turn { _order: Some(order), ..turn })
     }
 
-    async fn prepare<'a>(&'a self, mut slot: MutexGuard<'a, Slot>) -> Result<Turn<'a>, Error> {
-        if slot.abandoned {
-            slot.roll_back().await;
-        }
-        if slot.connection.is_none() {
-            slot.connection = Some(self.options.connect().await.map_err(errors::of_open)?);
-            slot.durability = Durability::Disk;
-        }
-        Ok(Turn(slot))
+    pub(super) async fn close(&self) -> Result<(), Error> {
+        self.process.close().await?;
+        self.disk.close().await
     }
 }
 
@@ -85,46 +116,35 @@ impl Slot {
 }
 
 /// A connection in use by one call.
-pub(super) struct Turn<'a>(MutexGuard<'a, Slot>);
+pub(super) struct Turn<'a> {
+    slot: MutexGuard<'a, Slot>,
+    /// The turn among the writing connections.
+    _order: Option<MutexGuard<'a, ()>>,
+}
 
 pub(super) type Statement<'q> = Query<'q, sqlx::Sqlite, SqliteArguments>;
 
 impl Turn<'_> {
-    /// Lets the next transaction commit like this.
-    pub(super) async fn committing(&mut self, durability: Durability) -> Result<(), Error> {
-        if self.0.durability == durability {
-            return Ok(());
-        }
-        let text = match durability {
-            Durability::Disk => "PRAGMA synchronous = FULL",
-            Durability::Process => "PRAGMA synchronous = NORMAL",
-        };
-        // SQLite carries this pragma out when it is prepared: a cached statement would change nothing the second time.
-        self.whole(sqlx::query(text).persistent(false)).await?;
-        self.0.durability = durability;
-        Ok(())
-    }
-
     /// Runs statements outside of a transaction of ours, or a text that holds a whole one. Returns all their rows.
     pub(super) async fn whole(&mut self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, Error> {
         let rows = self.part(statement).await?;
-        self.0.abandoned = false;
+        self.slot.abandoned = false;
         Ok(rows)
     }
 
     /// Runs a part of a transaction: a text that begins it and does not end it.
     pub(super) async fn part(&mut self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, Error> {
-        self.0.abandoned = true;
-        let Some(connection) = &mut self.0.connection else {
+        self.slot.abandoned = true;
+        let Some(connection) = &mut self.slot.connection else {
             return Err(errors::of(sqlx::Error::WorkerCrashed));
         };
         match statement.fetch_all(connection).await {
             Ok(rows) => Ok(rows),
             Err(error) => {
                 if matches!(error, sqlx::Error::WorkerCrashed) {
-                    self.0.connection = None;
+                    self.slot.connection = None;
                 }
-                self.0.roll_back().await;
+                self.slot.roll_back().await;
                 Err(errors::of(error))
             }
         }
@@ -152,6 +172,13 @@ impl Readers {
             links.push(Link::open(options.clone()).await?);
         }
         Ok(Self { links, next: AtomicUsize::new(0), patience })
+    }
+
+    pub(super) async fn close(&self) -> Result<(), Error> {
+        for link in &self.links {
+            link.close().await?;
+        }
+        Ok(())
     }
 
     /// Runs one reading statement on a free connection, or on the next one that becomes free.

@@ -44,7 +44,7 @@ impl Dispatch for SqliteStore {
 
     async fn mark_published(&self, published: &[Publication]) -> Result<(), Error> {
         let array = rows::array(published.iter().map(|p| PublicationRow { job: p.job, attempt: p.attempt }))?;
-        let mut turn = self.writing(Durability::Process).await?;
+        let mut turn = self.writer.turn(Durability::Process).await?;
         let now = self.clock.now();
         turn.whole(query(MARK).bind(array).bind(now.0)).await.map(drop)
     }
@@ -62,7 +62,7 @@ impl Dispatch for SqliteStore {
     }
 
     async fn forget_published(&self) -> Result<u64, Error> {
-        let rows = self.writing(Durability::Process).await?.whole(query(FORGET)).await?;
+        let rows = self.writer.turn(Durability::Process).await?.whole(query(FORGET)).await?;
         rows::count(&rows)
     }
 }

@@ -53,6 +53,12 @@ pub(super) fn of_migration(error: MigrateError, known: i64) -> Error {
     }
 }
 
+/// Whether a row was refused because its id or key is taken.
+pub(super) fn is_taken(error: &Error) -> bool {
+    let Error::Broken { source, .. } = error else { return false };
+    source.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error).is_some_and(|error| error.is_unique_violation())
+}
+
 /// Whether a `ROLLBACK` failed because there was nothing to roll back, as after an error at which SQLite has done so itself.
 pub(super) fn is_no_transaction(error: &sqlx::Error) -> bool {
     primary_code(error) == Some(code::ERROR)

@@ -11,15 +11,13 @@ use sqlx::{
 };
 
 use super::{
-    connection::{Link, Readers},
+    connection::{Readers, Writer},
     errors,
 };
 use crate::{config, limits, store::Error};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 
-/// How far a commit goes before it is answered. See the store's module text for what was measured.
-const SYNCHRONOUS: SqliteSynchronous = SqliteSynchronous::Full;
 /// Pages of 4 KiB in the write-ahead log at which a commit copies them into the database file. Higher than SQLite's 1000: the copy
 /// delays one commit, so it should be rare; 16 MiB are still read back in a moment after a crash.
 const CHECKPOINT_PAGES: &str = "4000";
@@ -31,7 +29,7 @@ const WRITER_CACHE: &str = "-32768";
 const ROWS_BUFFERED: usize = 2 * limits::GROUP_ROWS_MAX;
 
 /// Opens the file for writing, brings its schema up to date, and opens it for reading.
-pub(super) async fn open(path: &Path, settings: &config::Store) -> Result<(Link, Readers), Error> {
+pub(super) async fn open(path: &Path, settings: &config::Store) -> Result<(Writer, Readers), Error> {
     let busy_timeout = Duration::from_millis(settings.busy_timeout_ms);
     let common = SqliteConnectOptions::new()
         .filename(path)
@@ -45,12 +43,12 @@ pub(super) async fn open(path: &Path, settings: &config::Store) -> Result<(Link,
         .clone()
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SYNCHRONOUS)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .pragma("journal_size_limit", LOG_BYTES_KEPT)
         .pragma("cache_size", WRITER_CACHE);
-    migrate(&writing).await?;
-    let writer = Link::open(writing).await?;
+    let disk = writing.clone().synchronous(SqliteSynchronous::Full);
+    migrate(&disk).await?;
+    let writer = Writer::open(disk, writing.synchronous(SqliteSynchronous::Normal)).await?;
     let readers = Readers::open(&common.read_only(true), settings.readers, busy_timeout).await?;
     Ok((writer, readers))
 }

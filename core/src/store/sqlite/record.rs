@@ -17,7 +17,7 @@ use super::{
 use crate::{
     id::{Attempt, JobId, WorkerId},
     job::State,
-    store::{Attempts, Claim, Claimed, Error, Extended, Lease, Record, RecordChange, Recorded, Rescued, Source, decide::Ledger},
+    store::{Attempts, Claim, Claimed, Error, Extended, Lease, Record, Recorded, Rescued, Source, decide::Ledger},
 };
 
 const BEGIN: &str = concat!(
@@ -50,7 +50,7 @@ impl Attempts for SqliteStore {
             attempt: lease.attempt,
             lease_ms: rows::ms(lease.lease).min(LEASE_MS_MAX),
         }))?;
-        let mut turn = self.writing(Durability::Process).await?;
+        let mut turn = self.writer.turn(Durability::Process).await?;
         let now = self.clock.now();
         let extended = turn.whole(query(EXTEND).bind(array).bind(worker.to_string()).bind(now.0)).await?;
         let mut held = HashMap::with_capacity(extended.len());
@@ -72,7 +72,8 @@ impl Attempts for SqliteStore {
 
     async fn record(&self, records: &[Record]) -> Result<Vec<Recorded>, Error> {
         let ids = id_array(records.iter().map(|record| record.job))?;
-        let (turn, rows) = self.begin(durability(records), query(BEGIN).bind(ids)).await?;
+        // Progress too: a caller whose cursor stands behind events that a power cut took would miss the ones told in their place.
+        let (turn, rows) = self.begin(Durability::Disk, query(BEGIN).bind(ids)).await?;
         let mut ledger = Ledger::at(self.clock.now());
         let mut jobs = Jobs::new(rows::stored(&rows)?);
         let record_one = |record: &Record| match jobs.get_mut(record.job) {
@@ -95,9 +96,3 @@ impl Attempts for SqliteStore {
 
 /// Longest lease, in milliseconds: an added one stays far from where SQLite's integers end.
 const LEASE_MS_MAX: i64 = 1 << 52;
-
-/// An end that a caller may have seen stays; how far a run was is told again after a power cut, by the run that follows.
-fn durability(records: &[Record]) -> Durability {
-    let ends = |record: &Record| matches!(record.change, RecordChange::Finish { .. });
-    if records.iter().any(ends) { Durability::Disk } else { Durability::Process }
-}

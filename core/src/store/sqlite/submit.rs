@@ -5,7 +5,8 @@ use sqlx::query;
 
 use super::{
     SqliteStore,
-    connection::Durability,
+    connection::{Durability, Statement},
+    errors,
     rows::{self, JobInsert, job_array},
     write::{Jobs, id_array, insert_events},
 };
@@ -13,7 +14,7 @@ use crate::{
     id::{IdempotencyKey, JobId},
     store::{
         Cancelled, Error, NewJob, Submissions, Submitted,
-        decide::{Ledger, accept},
+        decide::{Accepted, Ledger, accept},
     },
 };
 
@@ -25,38 +26,47 @@ const BEGIN: &str = concat!(
        OR j.idempotency_key IN (SELECT value FROM json_each(?2))"
 );
 
-/// Inserts jobs (`?1`) and their events (`?2`) and commits. None of the jobs stands already: `BEGIN` has looked.
-const INSERT_AND_COMMIT: &str = concat!(
-    "WITH new AS MATERIALIZED (SELECT value FROM json_each(?1)) \
-     INSERT INTO job (id, model, version, lane, state, event_seq, attempts_max, created_at, due_at, start_deadline_at, \
-       run_timeout_ms, p50_ms, p90_ms, estimate_source, retry_of, traceparent, idempotency_key, fingerprint, input, input_blob) \
-     SELECT value ->> 'id', value ->> 'model', value ->> 'version', value ->> 'lane', 'queued', 1, value ->> 'attempts_max', \
-       value ->> 'created_at', value ->> 'due_at', value ->> 'start_deadline_at', value ->> 'run_timeout_ms', \
-       value ->> 'p50_ms', value ->> 'p90_ms', value ->> 'estimate_source', value ->> 'retry_of', value ->> 'traceparent', \
-       value ->> 'idempotency_key', unhex(value ->> 'fingerprint'), value ->> 'input', value ->> 'input_blob' \
-     FROM new; ",
-    insert_events!(),
-    "; COMMIT"
-);
+/// Inserts jobs (`?1`) and their events (`?2`) at `?3` and commits.
+macro_rules! insert_and_commit {
+    () => {
+        concat!(
+            "WITH new AS MATERIALIZED (SELECT value FROM json_each(?1)) \
+             INSERT INTO job (id, model, version, lane, state, event_seq, attempts_max, created_at, due_at, \
+               start_deadline_at, run_timeout_ms, p50_ms, p90_ms, estimate_source, retry_of, traceparent, idempotency_key, \
+               fingerprint, input, input_blob) \
+             SELECT value ->> 'id', value ->> 'model', value ->> 'version', value ->> 'lane', 'queued', 1, \
+               value ->> 'attempts_max', value ->> 'created_at', value ->> 'due_at', value ->> 'start_deadline_at', \
+               value ->> 'run_timeout_ms', value ->> 'p50_ms', value ->> 'p90_ms', value ->> 'estimate_source', \
+               value ->> 'retry_of', value ->> 'traceparent', value ->> 'idempotency_key', unhex(value ->> 'fingerprint'), \
+               value ->> 'input', value ->> 'input_blob' \
+             FROM new; ",
+            insert_events!(),
+            "; COMMIT"
+        )
+    };
+}
+
+/// A whole transaction in one text. It fails, and nothing is written, when an id or key is taken.
+const INSERT_ALL: &str = concat!("BEGIN IMMEDIATE; ", insert_and_commit!());
+
+/// The end of a transaction that has seen which jobs stand.
+const INSERT_REST: &str = insert_and_commit!();
 
 const BEGIN_ONE: &str = concat!("BEGIN IMMEDIATE; SELECT json_group_array(", job_array!(), ") FROM job AS j WHERE j.id = ?1");
 
 #[async_trait]
 impl Submissions for SqliteStore {
     async fn submit(&self, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, Error> {
-        let ids = id_array(jobs.iter().map(|new| new.id))?;
-        let keys = rows::array(jobs.iter().filter_map(|new| new.idempotency_key.as_ref().map(IdempotencyKey::as_str)))?;
-        let (mut turn, standing) = self.begin(Durability::Disk, query(BEGIN).bind(ids).bind(keys)).await?;
+        // Nearly every group is all new: it is written without looking first. One that is not is refused by the schema.
+        let mut turn = self.writer.turn(Durability::Disk).await?;
         let mut ledger = Ledger::at(self.clock.now());
-        let accepted = accept(&jobs, rows::standing(&standing)?, &mut ledger);
-        if ledger.events.is_empty() {
-            turn.nothing_written().await?;
-            return Ok(accepted.answers);
+        let accepted = accept(&jobs, Vec::new(), &mut ledger);
+        match turn.whole(insert(INSERT_ALL, &jobs, &accepted, &ledger)?).await {
+            Ok(_) => return Ok(accepted.answers),
+            Err(error) if errors::is_taken(&error) => drop(turn),
+            Err(error) => return Err(error),
         }
-        let inserts = rows::array(accepted.created(&jobs).map(|(new, job)| JobInsert::of(new, job)))?;
-        let events = rows::events(&ledger.events)?;
-        turn.whole(query(INSERT_AND_COMMIT).bind(inserts).bind(events).bind(ledger.now.0)).await?;
-        Ok(accepted.answers)
+        self.submit_among_standing(&jobs).await
     }
 
     async fn cancel(&self, job: JobId) -> Result<Option<Cancelled>, Error> {
@@ -70,4 +80,26 @@ impl Submissions for SqliteStore {
         self.commit(turn, &jobs, &ledger).await?;
         Ok(cancelled)
     }
+}
+
+impl SqliteStore {
+    /// Looks at the jobs that stand first, then writes the others.
+    async fn submit_among_standing(&self, jobs: &[NewJob]) -> Result<Vec<Submitted>, Error> {
+        let ids = id_array(jobs.iter().map(|new| new.id))?;
+        let keys = rows::array(jobs.iter().filter_map(|new| new.idempotency_key.as_ref().map(IdempotencyKey::as_str)))?;
+        let (mut turn, standing) = self.begin(Durability::Disk, query(BEGIN).bind(ids).bind(keys)).await?;
+        let mut ledger = Ledger::at(self.clock.now());
+        let accepted = accept(jobs, rows::standing(&standing)?, &mut ledger);
+        if ledger.events.is_empty() {
+            turn.nothing_written().await?;
+        } else {
+            turn.whole(insert(INSERT_REST, jobs, &accepted, &ledger)?).await?;
+        }
+        Ok(accepted.answers)
+    }
+}
+
+fn insert(text: &'static str, jobs: &[NewJob], accepted: &Accepted, ledger: &Ledger) -> Result<Statement<'static>, Error> {
+    let inserts = rows::array(accepted.created(jobs).map(|(new, job)| JobInsert::of(new, job)))?;
+    Ok(query(text).bind(inserts).bind(rows::events(&ledger.events)?).bind(ledger.now.0))
 }

@@ -34,7 +34,7 @@ impl SqliteStore {
     }
 
     pub(super) async fn end_leases(&self) -> Result<u64, Error> {
-        let mut turn = self.writing(Durability::Process).await?;
+        let mut turn = self.writer.turn(Durability::Process).await?;
         let now = self.clock.now();
         rows::count(&turn.whole(query(END_LEASES).bind(now.0)).await?)
     }

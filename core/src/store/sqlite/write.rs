@@ -72,16 +72,9 @@ impl SqliteStore {
         durability: Durability,
         statement: Statement<'_>,
     ) -> Result<(Turn<'_>, Vec<SqliteRow>), Error> {
-        let mut turn = self.writing(durability).await?;
+        let mut turn = self.writer.turn(durability).await?;
         let rows = turn.part(statement).await?;
         Ok((turn, rows))
-    }
-
-    /// The writing connection, set to commit like this.
-    pub(super) async fn writing(&self, durability: Durability) -> Result<Turn<'_>, Error> {
-        let mut turn = self.writer.turn().await?;
-        turn.committing(durability).await?;
-        Ok(turn)
     }
 
     /// Writes the changed jobs and the events, and commits.
