@@ -86,6 +86,18 @@ pub struct Store {
     pub busy_timeout_ms: u64,
     /// Connections for reading.
     pub readers: u32,
+    /// What a commit survives.
+    pub durability: Durability,
+}
+
+/// What an accepted job and a recorded end survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// The death of the process at any moment; a power cut may take the last moments before it.
+    Process,
+    /// A power cut: the commit waits for the disk.
+    Power,
 }
 
 /// The in-process cache.

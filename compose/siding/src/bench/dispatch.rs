@@ -54,6 +54,8 @@ impl Default for Options {
 struct Line {
     bench: &'static str,
     round: Option<usize>,
+    /// The setting `store.durability`.
+    durability: String,
     jobs: usize,
     in_flight: usize,
     jobs_per_s: f64,
@@ -84,6 +86,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     print_line(&Line {
         bench: "dispatch",
         round: None,
+        durability: durability()?,
         jobs: options.jobs,
         in_flight: options.in_flight,
         jobs_per_s: of(|line| line.jobs_per_s),
@@ -101,6 +104,7 @@ async fn round_of(options: Options, round: usize) -> anyhow::Result<Line> {
     Ok(Line {
         bench: "dispatch",
         round: Some(round),
+        durability: durability()?,
         jobs: options.jobs,
         in_flight: options.in_flight,
         jobs_per_s,
@@ -111,10 +115,15 @@ async fn round_of(options: Options, round: usize) -> anyhow::Result<Line> {
     })
 }
 
-fn settings() -> Settings {
-    let mut settings = Settings::default();
+/// The defaults with what `SIDING_<SECTION>__<KEY>` changes, for comparing settings.
+fn settings() -> anyhow::Result<Settings> {
+    let mut settings = Settings::load(None)?;
     settings.worker.scripted = true;
-    settings
+    Ok(settings)
+}
+
+fn durability() -> anyhow::Result<String> {
+    Ok(format!("{:?}", settings()?.store.durability).to_lowercase())
 }
 
 fn lane_names(settings: &Settings) -> Vec<LaneName> {
@@ -128,7 +137,7 @@ async fn open(data: &Path, settings: &Settings) -> anyhow::Result<(seams::Held, 
 }
 
 async fn through_everything(options: Options, data: &Path) -> anyhow::Result<(f64, Quantiles, Quantiles)> {
-    let settings = settings();
+    let settings = settings()?;
     let (_held, seams) = open(data, &settings).await?;
     let models = data.join("models");
     write_noop_model(&models)?;
@@ -187,7 +196,7 @@ const CHAINS: usize = 4;
 
 /// Jobs a second that the store takes when it is called directly: submit, claim, record, each in full groups.
 async fn store_alone(jobs: usize, data: &Path) -> anyhow::Result<f64> {
-    let settings = settings();
+    let settings = settings()?;
     let (_held, seams) = open(data, &settings).await?;
     let lane = settings.lanes()?.as_slice()[0].clone();
     let started = Instant::now();

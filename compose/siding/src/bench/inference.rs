@@ -79,7 +79,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// # Errors
 /// When the model or the system cannot be started, or a job does not succeed.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let settings = Settings::default();
+    let settings = Settings::load(None)?;
     let folder = options.models.clone().or_else(|| locate::cache_dir().map(|cache| locate::models_dir(&cache)));
     let folder = folder.context("no model repository: name one with --models, or run `make setup`")?;
     let repository = Arc::new(Repository::open(&folder, false)?);

@@ -65,12 +65,12 @@ impl Link {
 }
 
 /// What a commit survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Durability {
-    /// A power cut: the commit is on the disk when it is answered (`synchronous = FULL`).
-    Disk,
     /// The death of this process, not a power cut (`synchronous = NORMAL`): the next commit for `Disk` takes it along.
     Process,
+    /// A power cut: the commit is on the disk when it is answered (`synchronous = FULL`).
+    Disk,
 }
 
 /// The connections for writing: one for each durability, because changing a connection's is a statement of its own. They take turns.
@@ -79,19 +79,28 @@ pub(super) struct Writer {
     process: Link,
     /// Held by the one that writes. Without it, the two would meet at the file's lock, where waiting means sleeping.
     order: Mutex<()>,
+    /// The strongest durability that the settings ask for.
+    strongest: Durability,
 }
 
 impl Writer {
-    pub(super) async fn open(disk: SqliteConnectOptions, process: SqliteConnectOptions) -> Result<Self, Error> {
-        Ok(Self { disk: Link::open(disk).await?, process: Link::open(process).await?, order: Mutex::new(()) })
+    pub(super) async fn open(
+        disk: SqliteConnectOptions,
+        process: SqliteConnectOptions,
+        strongest: Durability,
+    ) -> Result<Self, Error> {
+        Ok(Self { disk: Link::open(disk).await?, process: Link::open(process).await?, order: Mutex::new(()), strongest })
     }
 
-    /// The right to write, once everybody who asked before has finished.
+    /// The right to write, once everybody who asked before has finished; the commit survives what is asked for, or as much as the settings say.
     pub(super) async fn turn(&self, durability: Durability) -> Result<Turn<'_>, Error> {
         let order = self.order.lock().await;
         // Both, because either may hold the file's lock in a transaction that nobody will finish.
         let (disk, process) = (self.disk.turn().await?, self.process.turn().await?);
-        let turn = if durability == Durability::Disk { disk } else { process };
+        let turn = match durability.min(self.strongest) {
+            Durability::Disk => disk,
+            Durability::Process => process,
+        };
         Ok(Turn { _order: Some(order), ..turn })
     }
 

@@ -11,7 +11,7 @@ use sqlx::{
 };
 
 use super::{
-    connection::{Readers, Writer},
+    connection::{Durability, Readers, Writer},
     errors,
 };
 use crate::{config, limits, store::Error};
@@ -48,9 +48,16 @@ pub(super) async fn open(path: &Path, settings: &config::Store) -> Result<(Write
         .pragma("cache_size", WRITER_CACHE);
     let disk = writing.clone().synchronous(SqliteSynchronous::Full);
     migrate(&disk).await?;
-    let writer = Writer::open(disk, writing.synchronous(SqliteSynchronous::Normal)).await?;
+    let writer = Writer::open(disk, writing.synchronous(SqliteSynchronous::Normal), strongest(settings)).await?;
     let readers = Readers::open(&common.read_only(true), settings.readers, busy_timeout).await?;
     Ok((writer, readers))
+}
+
+fn strongest(settings: &config::Store) -> Durability {
+    match settings.durability {
+        config::Durability::Process => Durability::Process,
+        config::Durability::Power => Durability::Disk,
+    }
 }
 
 async fn migrate(options: &SqliteConnectOptions) -> Result<(), Error> {
