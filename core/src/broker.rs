@@ -1,7 +1,7 @@
 //! The broker seam: transport of small messages from producers to workers, and of hints between processes. It decides nothing
 //! about jobs, and nothing is true because the broker says so: a message may come twice, late, or for a job that is over.
 //!
-//! `tests/contract` states what every implementation does. Differences that a caller may see are `Capabilities`.
+//! `tests/contract` states what every implementation does; a caller sees no difference between them.
 
 pub mod memory;
 
@@ -113,6 +113,8 @@ pub enum Hint {
         job: JobId,
         /// Its newest event.
         seq: EventSeq,
+        /// Whether the job has ended with it: who waits for an end alone reads the store for no other.
+        terminal: bool,
     },
     /// The caller wants the job to stop.
     Cancel {

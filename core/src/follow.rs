@@ -45,8 +45,8 @@ struct Shared {
 }
 
 /// Who is to be woken: written by followers that come and go, read by the listening task. An entry lives as long as its
-/// newest follower.
-type Followed = HashMap<JobId, watch::Sender<()>>;
+/// newest follower. Every hint marks the signal as changed; its value counts those with which the job may have ended.
+type Followed = HashMap<JobId, watch::Sender<u64>>;
 
 impl Follower {
     /// Starts the listening task. `poll` is how often a follower reads the store when no hint comes.
@@ -102,18 +102,18 @@ impl Follower {
     async fn ended(&self, job: JobId) -> Option<Event> {
         let mut registered = self.register(job);
         loop {
-            registered.signal.mark_unchanged();
+            let ends_heard = *registered.signal.borrow_and_update();
             match self.0.ended.call(job).await {
                 Ok(Some(event)) => return Some(event),
                 Err(CallError::Stopping) => return None,
                 // Failures were logged where the group's call was made.
-                Ok(None) | Err(CallError::Overloaded | CallError::Failed(_)) => registered.hint_or_poll().await,
+                Ok(None) | Err(CallError::Overloaded | CallError::Failed(_)) => registered.end_or_poll(ends_heard).await,
             }
         }
     }
 
     fn register(&self, job: JobId) -> Registered {
-        let signal = self.0.followed().entry(job).or_insert_with(|| watch::Sender::new(())).subscribe();
+        let signal = self.0.followed().entry(job).or_insert_with(|| watch::Sender::new(0)).subscribe();
         Registered { shared: self.0.clone(), job, signal }
     }
 }
@@ -125,14 +125,12 @@ impl Shared {
 
     fn wake(&self, heard: Heard) {
         match heard {
-            Heard::Hint(Hint::Event { job, .. }) => {
+            Heard::Hint(Hint::Event { job, terminal, .. }) => {
                 if let Some(signal) = self.followed().get(&job) {
-                    signal.send_replace(());
+                    signal.send_modify(|ends_heard| *ends_heard += u64::from(terminal));
                 }
             }
-            Heard::Missed => self.followed().values().for_each(|signal| {
-                signal.send_replace(());
-            }),
+            Heard::Missed => self.followed().values().for_each(|signal| signal.send_modify(|ends_heard| *ends_heard += 1)),
             Heard::Hint(Hint::Cancel { .. } | Hint::Due) | Heard::Closed => {}
         }
     }
@@ -158,7 +156,7 @@ async fn listen(mut hints: HintStream, follower: Follower) {
 struct Registered {
     shared: Arc<Shared>,
     job: JobId,
-    signal: watch::Receiver<()>,
+    signal: watch::Receiver<u64>,
 }
 
 impl Registered {
@@ -166,6 +164,15 @@ impl Registered {
         tokio::select! {
             // The sender lives in the registry as long as this receiver does, so this cannot fail.
             changed = self.signal.changed() => debug_assert!(changed.is_ok(), "an entry outlives its followers"),
+            () = self.shared.clock.sleep(self.shared.poll) => {}
+        }
+    }
+
+    /// Waits for a hint that the job may have ended since `ends_heard` was read, or for the poll.
+    async fn end_or_poll(&mut self, ends_heard: u64) {
+        tokio::select! {
+            // As above.
+            heard = self.signal.wait_for(|now| *now != ends_heard) => debug_assert!(heard.is_ok(), "an entry outlives its followers"),
             () = self.shared.clock.sleep(self.shared.poll) => {}
         }
     }

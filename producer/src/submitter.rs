@@ -173,7 +173,8 @@ impl Submitter {
             if now.state == State::Canceled {
                 self.parts.metrics.finished(&now.lane, &now.model, now.state);
             }
-            self.parts.bus.send(&[Hint::Cancel { job }, Hint::Event { job, seq: now.event_seq }]);
+            let event = Hint::Event { job, seq: now.event_seq, terminal: now.state.is_terminal() };
+            self.parts.bus.send(&[Hint::Cancel { job }, event]);
         }
         Ok(cancelled)
     }

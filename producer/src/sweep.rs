@@ -62,7 +62,8 @@ pub async fn turn(parts: &Parts) {
 }
 
 fn tell(parts: &Parts, rescued: &[Rescued]) {
-    let mut hints: Vec<Hint> = rescued.iter().map(|one| Hint::Event { job: one.job, seq: one.seq }).collect();
+    let event = |one: &Rescued| Hint::Event { job: one.job, seq: one.seq, terminal: one.state.is_terminal() };
+    let mut hints: Vec<Hint> = rescued.iter().map(event).collect();
     for one in rescued {
         if one.code.is_some() {
             parts.metrics.attempt(&one.lane, AttemptEnd::Lost);

@@ -80,7 +80,7 @@ impl Recorder {
 
     /// A claim was committed: tell whoever follows the job.
     pub fn started(&self, work: &Work) {
-        self.shared.bus.send(&[Hint::Event { job: work.job, seq: work.event_seq }]);
+        self.shared.bus.send(&[Hint::Event { job: work.job, seq: work.event_seq, terminal: false }]);
     }
 
     /// Controls for a run of `work`, whose reports are recorded.
@@ -188,7 +188,7 @@ impl Shared {
                 }
                 continue;
             };
-            hints.push(Hint::Event { job: record.job, seq });
+            hints.push(Hint::Event { job: record.job, seq, terminal: state.is_terminal() });
             if let Some(running) = end {
                 self.tell(&running.work, &record.change, state);
                 if state == State::Queued {

@@ -85,7 +85,9 @@ impl Fixture {
     }
 
     fn hint(&self, seq: EventSeq) {
-        self.bus.send(&[Hint::Event { job: self.job, seq }]);
+        let terminal =
+            self.feed.events.lock().expect("lock")[&self.job].iter().any(|event| event.seq == seq && event.kind.is_terminal());
+        self.bus.send(&[Hint::Event { job: self.job, seq, terminal }]);
     }
 
     /// Returns once the feed was read `reads` times in all.
@@ -146,7 +148,7 @@ async fn a_listener_that_missed_hints_wakes_every_follower() {
         fixture.read(1).await;
         fixture.commit(EventKind::Queued);
         // More hints than the bus buffers, none of them for this job, before the listening task can run.
-        let other = Hint::Event { job: JobId::generate(), seq: EventSeq(1) };
+        let other = Hint::Event { job: JobId::generate(), seq: EventSeq(1), terminal: true };
         fixture.bus.send(&[other; 16]);
     };
     let (page, ()) = tokio::join!(following.next(), commit);
@@ -159,7 +161,7 @@ async fn hints_for_other_jobs_cost_no_read() {
     let mut following = fixture.follower.follow(fixture.job, EventSeq(0));
     let commit = async {
         fixture.read(1).await;
-        fixture.bus.send(&[Hint::Event { job: JobId::generate(), seq: EventSeq(1) }, Hint::Due]);
+        fixture.bus.send(&[Hint::Event { job: JobId::generate(), seq: EventSeq(1), terminal: true }, Hint::Due]);
         tokio::task::yield_now().await;
         fixture.hint(fixture.commit(EventKind::Queued));
     };
@@ -237,6 +239,38 @@ async fn waiting_for_the_end_ends_with_the_terminal_event() {
     let (ended, ()) = tokio::join!(fixture.follower.finished(fixture.job, POLL * 10), commit);
     assert_eq!(ended.map(|event| event.kind), Some(EventKind::Failed));
     assert_eq!(fixture.follower.followed_count(), 0);
+}
+
+#[tokio::test]
+async fn waiting_for_the_end_reads_the_store_for_no_hint_but_that_of_the_end() {
+    let fixture = Fixture::new();
+    fixture.commit(EventKind::Queued);
+    let commit = async {
+        fixture.read(1).await;
+        for kind in [EventKind::Started, EventKind::Progress, EventKind::Succeeded] {
+            fixture.hint(fixture.commit(kind));
+            for _ in 0..64 {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let (ended, ()) = tokio::join!(fixture.follower.finished(fixture.job, POLL * 10), commit);
+    assert_eq!(ended.map(|event| event.kind), Some(EventKind::Succeeded));
+    assert_eq!(fixture.feed.reads.load(Ordering::SeqCst), 3, "two pages before waiting, one for the end");
+}
+
+#[tokio::test]
+async fn a_waiter_for_the_end_that_missed_hints_looks_again() {
+    let fixture = Fixture::new();
+    fixture.commit(EventKind::Queued);
+    let commit = async {
+        fixture.read(1).await;
+        fixture.commit(EventKind::Failed);
+        let other = Hint::Event { job: JobId::generate(), seq: EventSeq(1), terminal: false };
+        fixture.bus.send(&[other; 16]);
+    };
+    let (ended, ()) = tokio::join!(fixture.follower.finished(fixture.job, POLL * 10), commit);
+    assert_eq!(ended.map(|event| event.kind), Some(EventKind::Failed));
 }
 
 #[tokio::test]

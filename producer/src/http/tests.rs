@@ -132,7 +132,7 @@ impl Service {
         let finish = Finish::Succeeded { output: Payload::Inline(output.into()) };
         let change = RecordChange::Finish { finish, run: Duration::from_millis(5) };
         self.store.record(&[Record { job, attempt: work.attempt, change }]).await.expect("store");
-        self.broker.send(&[Hint::Event { job, seq: work.event_seq }]);
+        self.broker.send(&[Hint::Event { job, seq: work.event_seq, terminal: true }]);
     }
 
     /// Returns once `count` jobs are followed.

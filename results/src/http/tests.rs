@@ -118,14 +118,14 @@ impl Service {
         let claim = Claim { job, lease: Duration::from_secs(60), takeover: false };
         let claimed = self.store.claim(WorkerId::generate(), &[claim]).await.expect("store");
         let [Claimed::Run(work)] = claimed.as_slice() else { panic!("not claimed: {claimed:?}") };
-        self.hint(job, work.event_seq);
+        self.hint(job, work.event_seq, false);
         work.attempt
     }
 
     async fn record(&self, job: JobId, attempt: Attempt, change: RecordChange) {
         let recorded = self.store.record(&[Record { job, attempt, change }]).await.expect("store");
-        let [Recorded::Done { seq, .. }] = recorded.as_slice() else { panic!("fenced") };
-        self.hint(job, *seq);
+        let [Recorded::Done { seq, state }] = recorded.as_slice() else { panic!("fenced") };
+        self.hint(job, *seq, state.is_terminal());
     }
 
     async fn progress(&self, job: JobId, attempt: Attempt, done: u64) {
@@ -144,8 +144,8 @@ impl Service {
         job
     }
 
-    fn hint(&self, job: JobId, seq: EventSeq) {
-        self.broker.send(&[Hint::Event { job, seq }]);
+    fn hint(&self, job: JobId, seq: EventSeq, terminal: bool) {
+        self.broker.send(&[Hint::Event { job, seq, terminal }]);
     }
 
     async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {

@@ -11,7 +11,7 @@ use super::given::soon;
 
 fn hints() -> [Hint; 3] {
     let job = JobId::generate();
-    [Hint::Event { job, seq: EventSeq(7) }, Hint::Cancel { job }, Hint::Due]
+    [Hint::Event { job, seq: EventSeq(7), terminal: true }, Hint::Cancel { job }, Hint::Due]
 }
 
 pub async fn every_listener_hears_every_hint_in_order(seam: &BrokerSeam) {
