@@ -20,7 +20,7 @@ pub use records::{
 
 use crate::{
     error::{Classified, Transience},
-    id::{EventSeq, JobId, WorkerId},
+    id::{EventSeq, JobId, LaneName, WorkerId},
     job::Event,
     limits,
 };
@@ -108,16 +108,18 @@ pub trait Jobs: Send + Sync {
 /// What is due and not yet published: the job rows as their own outbox.
 #[async_trait]
 pub trait Dispatch: Send + Sync {
-    /// Due, queued and unpublished jobs, the longest due first, at most `limit`.
-    async fn due(&self, limit: usize) -> Result<Vec<DueJob>, Error>;
+    /// Due, queued and unpublished jobs of all lanes but `except`, the longest due first, at most `limit`.
+    async fn due(&self, limit: usize, except: &[LaneName]) -> Result<Vec<DueJob>, Error>;
 
-    /// Marks these publications as confirmed. One whose job has moved on since (another attempt, another state) is ignored.
+    /// Marks these publications as confirmed. One whose job has moved on since (another attempt, another state) or is not due is
+    /// ignored.
     async fn mark_published(&self, published: &[Publication]) -> Result<(), Error>;
 
     /// How many queued jobs are due and unpublished, counted up to `limit`.
     async fn backlog(&self, limit: usize) -> Result<usize, Error>;
 
-    /// How long until the next queued, unpublished job is due; zero when one is. `None` when there is none.
+    /// How long until the next queued, unpublished job becomes due; those that are due already do not count. `None` when there is
+    /// none.
     async fn next_due_in(&self) -> Result<Option<Duration>, Error>;
 
     /// The broker has lost what it held: every queued job counts as unpublished again. Returns how many.

@@ -18,6 +18,7 @@ use siding_core::{
     limits,
     model::repository::{Model, Repository, Unresolved},
     retry::{Policy, retry},
+    schedule::route::route,
     store::{
         self, Cancelled, DueJob, JobRecord, Jobs, NewJob, Submissions, Submitted,
         group::{CallError, Grouped},
@@ -188,6 +189,8 @@ impl Submitter {
             return Err(Refusal::NotFinished(first));
         }
         let input = retry(Policy::StoreRequest, || jobs.input(first)).await.map_err(&read)?.ok_or(Refusal::UnknownJob(first))?;
+        // Routed anew: the first job's lane may be gone.
+        let lane = route(&record.estimate, &self.parts.lanes).name.clone();
         self.commit(NewJob {
             id: JobId::generate(),
             model: record.model,
@@ -195,7 +198,7 @@ impl Submitter {
             input,
             idempotency_key: None,
             fingerprint: [0; 32],
-            lane: record.lane,
+            lane,
             estimate: record.estimate,
             attempts_max: record.attempts_max,
             due_in: Duration::ZERO,

@@ -68,6 +68,7 @@ macro_rules! store_contract {
             ]
             publishing: [
                 what_is_due_is_listed_the_longest_due_first,
+                lanes_that_are_left_out_hide_no_other_lane,
                 a_due_job_comes_with_all_that_its_message_needs,
                 a_published_job_is_not_due_again,
                 a_mark_of_an_older_attempt_is_ignored,

@@ -68,6 +68,7 @@ impl Services {
                 publisher: seams.publisher.clone(),
                 store: seams.dispatch.clone(),
                 bus: seams.bus.clone(),
+                lanes: lanes.clone(),
                 clock: seams.clock.clone(),
                 metrics: metrics.clone(),
                 relay_poll: settings.relay_poll(),

@@ -78,6 +78,7 @@ impl Service {
                 publisher: broker.clone(),
                 store: store.clone(),
                 bus: bus.clone(),
+                lanes: lanes.clone(),
                 clock: clock.clone(),
                 metrics: metrics.clone(),
                 relay_poll: Duration::from_secs(1),

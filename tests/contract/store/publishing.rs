@@ -1,18 +1,16 @@
 //! The outbox: what is due and unpublished.
 
-use std::time::Duration;
-
 use siding_core::{
-    id::{Attempt, JobId},
+    id::{Attempt, JobId, LaneName},
     job::State,
     store::{DueJob, NewJob, Publication},
 };
 use siding_tests::harness::seams::StoreSeam;
 
-use super::given::{Given, SECOND, drained, failed, finish, new_job};
+use super::given::{Given, SECOND, drained, failed, finish, lane, new_job};
 
 async fn due(seam: &StoreSeam) -> Vec<JobId> {
-    seam.store.due(100).await.expect("read").into_iter().map(|job| job.id).collect()
+    seam.store.due(100, &[]).await.expect("read").into_iter().map(|job| job.id).collect()
 }
 
 async fn mark(seam: &StoreSeam, job: JobId, attempt: u32) {
@@ -25,9 +23,28 @@ pub async fn what_is_due_is_listed_the_longest_due_first(seam: &StoreSeam) {
     assert!(due(seam).await.is_empty());
     seam.pass(2 * SECOND);
     assert_eq!(due(seam).await, [first.id, second.id]);
-    assert_eq!(seam.store.due(1).await.expect("read").len(), 1);
+    assert_eq!(seam.store.due(1, &[]).await.expect("read").len(), 1);
     seam.pass(SECOND);
     assert_eq!(due(seam).await, [first.id, second.id, third.id]);
+}
+
+pub async fn lanes_that_are_left_out_hide_no_other_lane(seam: &StoreSeam) {
+    let of = |name: &str| NewJob { lane: lane(name), ..new_job() };
+    let long = [seam.accept(of("long")).await.id, seam.accept(of("long")).await.id];
+    seam.pass(SECOND);
+    let (short, instant) = (seam.accept(of("short")).await.id, seam.accept(of("instant")).await.id);
+    let due_but = |except: Vec<LaneName>| async move {
+        let due = seam.store.due(2, &except).await.expect("read");
+        due.into_iter().map(|job| job.id).collect::<Vec<_>>()
+    };
+    let both = |mut ids: [JobId; 2]| {
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(due_but(vec![]).await, both(long));
+    assert_eq!(due_but(vec![lane("long")]).await, both([short, instant]));
+    assert_eq!(due_but(vec![lane("long"), lane("short")]).await, [instant]);
+    assert!(due_but(vec![lane("long"), lane("short"), lane("instant")]).await.is_empty());
 }
 
 pub async fn a_due_job_comes_with_all_that_its_message_needs(seam: &StoreSeam) {
@@ -43,7 +60,7 @@ pub async fn a_due_job_comes_with_all_that_its_message_needs(seam: &StoreSeam) {
         expected_ms: 200.5,
         traceparent: new.traceparent,
     };
-    assert_eq!(seam.store.due(10).await.expect("read"), [expected]);
+    assert_eq!(seam.store.due(10, &[]).await.expect("read"), [expected]);
 }
 
 pub async fn a_published_job_is_not_due_again(seam: &StoreSeam) {
@@ -92,10 +109,12 @@ pub async fn the_next_due_time_is_known(seam: &StoreSeam) {
     assert_eq!(next().await, None);
     seam.accept(NewJob { due_in: 5 * SECOND, ..new_job() }).await;
     assert_eq!(next().await, Some(5 * SECOND));
-    seam.pass(6 * SECOND);
-    assert_eq!(next().await, Some(Duration::ZERO));
-    mark(seam, due(seam).await[0], 0).await;
-    assert_eq!(next().await, None);
+    seam.pass(4 * SECOND);
+    assert_eq!(next().await, Some(SECOND));
+    seam.pass(SECOND);
+    assert_eq!(next().await, None, "what is due already hides nothing that comes");
+    seam.accept(NewJob { due_in: 3 * SECOND, ..new_job() }).await;
+    assert_eq!(next().await, Some(3 * SECOND));
 }
 
 pub async fn the_backlog_is_counted_up_to_a_limit(seam: &StoreSeam) {

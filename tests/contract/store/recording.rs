@@ -131,7 +131,7 @@ pub async fn a_failed_attempt_waits_for_its_retry_unpublished(seam: &StoreSeam) 
     assert_eq!(seam.last_data(work.job).await, data);
     assert_eq!(seam.store.backlog(10).await.expect("read"), 0, "not due yet");
     seam.pass(5 * SECOND);
-    assert_eq!(seam.store.due(10).await.expect("read").len(), 1, "due and unpublished");
+    assert_eq!(seam.store.due(10, &[]).await.expect("read").len(), 1, "due and unpublished");
 }
 
 pub async fn no_job_fails_more_often_than_it_may(seam: &StoreSeam) {
@@ -153,7 +153,7 @@ pub async fn an_interrupted_attempt_does_not_count_and_is_due_at_once(seam: &Sto
     let job = seam.job(work.job).await;
     assert_eq!((job.state, job.failures, job.attempt, job.due_at), (State::Queued, 0, Attempt(1), seam.now()));
     assert_eq!(seam.last_data(work.job).await, serde_json::json!({"reason": "drain", "run_ms": 250}));
-    assert_eq!(seam.store.due(10).await.expect("read").len(), 1);
+    assert_eq!(seam.store.due(10, &[]).await.expect("read").len(), 1);
     assert_eq!(seam.start(work.job).await.attempt, Attempt(2));
 }
 

@@ -27,7 +27,7 @@ pub async fn a_lost_attempt_is_requeued_when_its_lease_is_over_and_not_before(se
     assert_eq!((job.failures, job.due_at, job.worker), (1, seam.now(), None));
     let told = seam.last_data(work.job).await;
     assert_eq!((&told["code"], &told["due_at_ms"]), (&"worker_lost".into(), &seam.now().0.into()));
-    assert_eq!(seam.store.due(10).await.expect("read").len(), 1, "it is published again");
+    assert_eq!(seam.store.due(10, &[]).await.expect("read").len(), 1, "it is published again");
     assert_eq!(seam.store.sweep(10).await.expect("sweep"), [], "once");
     assert_eq!(seam.record_one(finish(&work, succeeded())).await, Recorded::Fenced);
     assert_eq!(seam.start(work.job).await.attempt, Attempt(2));

@@ -9,22 +9,23 @@ use sqlx::{Row, query};
 use super::{SqliteStore, connection::Durability, errors, rows};
 use crate::{
     clock::Timestamp,
-    id::{Attempt, JobId},
+    id::{Attempt, JobId, LaneName},
     store::{Dispatch, DueJob, Error, Publication},
 };
 
 const DUE: &str = "SELECT json_array(id, attempt, lane, model, version, due_at, p50_ms, traceparent) FROM job INDEXED BY job_unpublished \
-     WHERE state = 'queued' AND published_at IS NULL AND due_at <= ?1 ORDER BY due_at, id LIMIT ?2";
+     WHERE state = 'queued' AND published_at IS NULL AND due_at <= ?1 \
+       AND lane NOT IN (SELECT value FROM json_each(?3)) ORDER BY due_at, id LIMIT ?2";
 
 const MARK: &str = "UPDATE job SET published_at = ?2 FROM json_each(?1) AS p \
      WHERE job.id = p.value ->> 'job' AND job.attempt = p.value ->> 'attempt' AND job.state = 'queued' \
-       AND job.published_at IS NULL";
+       AND job.published_at IS NULL AND job.due_at <= ?2";
 
 const BACKLOG: &str = "SELECT count(*) AS n FROM (SELECT 1 FROM job INDEXED BY job_unpublished \
      WHERE state = 'queued' AND published_at IS NULL AND due_at <= ?1 LIMIT ?2)";
 
 const NEXT_DUE: &str = "SELECT min(due_at) AS due_at FROM job INDEXED BY job_unpublished \
-     WHERE state = 'queued' AND published_at IS NULL";
+     WHERE state = 'queued' AND published_at IS NULL AND due_at > ?1";
 
 const FORGET: &str = "UPDATE job SET published_at = NULL WHERE state = 'queued' AND published_at IS NOT NULL; \
      SELECT changes()";
@@ -37,8 +38,9 @@ struct PublicationRow {
 
 #[async_trait]
 impl Dispatch for SqliteStore {
-    async fn due(&self, limit: usize) -> Result<Vec<DueJob>, Error> {
-        let due = query(DUE).bind(self.clock.now().0).bind(rows::limit(limit));
+    async fn due(&self, limit: usize, except: &[LaneName]) -> Result<Vec<DueJob>, Error> {
+        let except = rows::array(except.iter().map(LaneName::as_str))?;
+        let due = query(DUE).bind(self.clock.now().0).bind(rows::limit(limit)).bind(except);
         self.readers.rows(due).await?.iter().map(rows::due).collect()
     }
 
@@ -56,9 +58,10 @@ impl Dispatch for SqliteStore {
     }
 
     async fn next_due_in(&self) -> Result<Option<Duration>, Error> {
-        let found = self.readers.row(query(NEXT_DUE)).await?;
+        let now = self.clock.now();
+        let found = self.readers.row(query(NEXT_DUE).bind(now.0)).await?;
         let due_at: Option<i64> = found.map_or(Ok(None), |row| row.try_get("due_at")).map_err(errors::of)?;
-        Ok(due_at.map(|due_at| Timestamp(due_at).since(self.clock.now())))
+        Ok(due_at.map(|due_at| Timestamp(due_at).since(now)))
     }
 
     async fn forget_published(&self) -> Result<u64, Error> {
