@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use siding_client::Submission;
 use siding_core::job::State;
-use siding_tests::harness::{TestSystem, system::stored_id};
+use siding_tests::harness::{Options, TestSystem, eventually, system::stored_id};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hint_decides_the_lane_and_without_one_the_manifest_does() {
@@ -49,6 +49,67 @@ async fn short_jobs_do_not_wait_for_long_ones() {
     for job in long {
         system.client.cancel(job.to_string().parse().expect("an id")).await.expect("accepted");
     }
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_jobs_with_large_inputs_hold_no_more_than_their_share() {
+    let system = TestSystem::start().await;
+    // Above what travels inline: each input is a blob, to be read after the claim.
+    let pad = "x".repeat(1_000_000);
+    let mut long = Vec::new();
+    for _ in 0..4 {
+        long.push(system.submit("scripted-long", json!({"op": "delay", "ms": 60_000, "steps": 6_000, "pad": pad})).await);
+    }
+    eventually("a long job makes progress", TestSystem::patience(), || async {
+        for job in &long {
+            if system.event_kinds(*job).await.contains(&"progress") {
+                return Ok(());
+            }
+        }
+        Err("none has begun".to_owned())
+    })
+    .await;
+    let short = system.submit("scripted", json!({"op": "delay", "ms": 2})).await;
+    system.ended(short).await;
+    let mut started = 0;
+    for job in &long {
+        started += usize::from(system.event_kinds(*job).await.contains(&"started"));
+        system.client.cancel(job.to_string().parse().expect("an id")).await.expect("accepted");
+    }
+    assert_eq!(started, 1, "the long lane holds no more than its share of two slots");
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_work_starts_although_short_work_never_runs_out() {
+    let mut options = Options::default();
+    // So that a job of 200 ms is taken as long work is: one at a time, acknowledged on its claim.
+    for (lane, ms) in options.settings.lanes.iter_mut().zip([50, 100, 300]) {
+        lane.expected_ms_max = Some(ms);
+    }
+    let system = TestSystem::start_with(options).await;
+    let expecting = |ms: u64| {
+        let submission = Submission::new("scripted", &json!({"op": "delay", "ms": ms})).expect("json");
+        submission.expecting(Duration::from_millis(ms))
+    };
+    let top_up = || async {
+        let counts = system.seams.jobs.counts().await.expect("counts");
+        let waiting: u64 = counts.iter().filter(|counts| counts.lane.as_str() == "instant").map(|counts| counts.queued).sum();
+        for _ in waiting..12 {
+            system.submit_as(&expecting(20)).await;
+        }
+    };
+    top_up().await;
+    let long = system.submit_as(&expecting(200)).await;
+    assert_eq!(system.job(long).await.lane.as_str(), "medium");
+    // The policy's bound: a short job waits some 150 ms for its 20, so a job of 200 is chosen after some 1.5 s; the rest is for a busy machine.
+    eventually("the long job starts", Duration::from_secs(6), || async {
+        top_up().await;
+        let record = system.job(long).await;
+        if record.started_at.is_some() { Ok(()) } else { Err(format!("{record:?}")) }
+    })
+    .await;
     system.finish().await;
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use siding_core::schedule::group::SlotsView;
+use siding_core::schedule::group::{AHEAD_MS_MAX, SlotsView};
 use tokio::sync::Notify;
 
 use crate::{execute::Executor, running::Running, verdict::RunEnd};
@@ -45,7 +45,9 @@ struct State {
     ready: VecDeque<Ready>,
     /// What each slot runs.
     running: Vec<Option<Arc<Running>>>,
-    /// Jobs that are ready or running, by lane.
+    /// Claimed jobs whose input is still being read.
+    coming: Vec<Arc<Running>>,
+    /// Jobs that are coming, ready or running, by lane.
     by_lane: Vec<usize>,
     ending: bool,
 }
@@ -63,8 +65,34 @@ pub struct View {
     pub slots: SlotsView,
     /// Slots that run a job.
     pub busy: usize,
-    /// Jobs that are ready or running, by lane.
+    /// Jobs that are coming, ready or running, by lane.
     pub by_lane: Vec<usize>,
+}
+
+/// A claimed job on its way to the ready queue: it has its place in its lane's share from the claim on. The place is free again when this
+/// is dropped.
+#[must_use]
+pub struct Coming {
+    slots: Slots,
+    running: Arc<Running>,
+}
+
+impl Coming {
+    /// Its input is here: it is ready.
+    pub fn arrived(self, input: Arc<str>) {
+        // For a moment it counts twice, never not at all.
+        self.slots.push([Ready { running: self.running.clone(), input, since: Instant::now() }]);
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        let mut state = self.slots.lock();
+        state.coming.retain(|coming| !Arc::ptr_eq(coming, &self.running));
+        state.by_lane[self.running.lane_index] -= 1;
+        drop(state);
+        self.slots.0.changed.notify_one();
+    }
 }
 
 impl Slots {
@@ -99,11 +127,14 @@ impl Slots {
     #[must_use]
     pub fn view(&self) -> View {
         let state = self.lock();
-        let ready_ms = state.ready.iter().map(|ready| ready.running.work.estimate.p50_ms).sum();
+        let waiting = || state.ready.iter().map(|ready| &ready.running).chain(&state.coming);
+        let ready_ms = waiting().map(|running| running.work.estimate.p50_ms).sum();
         let left_ms = |running: &Arc<Running>| left_ms(running.work.estimate.p50_ms, running.ran_for());
-        let free_in_ms = state.running.iter().map(|slot| slot.as_ref().map_or(0.0, left_ms)).fold(f64::INFINITY, f64::min);
+        let free_in = || state.running.iter().map(|slot| slot.as_ref().map_or(0.0, left_ms));
+        let free_in_ms = free_in().fold(f64::INFINITY, f64::min);
+        let soon = free_in().filter(|ms| *ms <= AHEAD_MS_MAX).count();
         let busy = state.busy();
-        let slots = SlotsView { idle: self.0.count - busy, free_in_ms, ready: state.ready.len(), ready_ms };
+        let slots = SlotsView { idle: self.0.count - busy, free_in_ms, soon, ready: waiting().count(), ready_ms };
         View { slots, busy, by_lane: state.by_lane.clone() }
     }
 
@@ -116,6 +147,14 @@ impl Slots {
         }
         drop(state);
         self.0.work.notify_all();
+    }
+
+    /// Counts a claimed job whose input is still to be read as one that is ready.
+    pub fn expect(&self, running: Arc<Running>) -> Coming {
+        let mut state = self.lock();
+        state.by_lane[running.lane_index] += 1;
+        state.coming.push(running.clone());
+        Coming { slots: self.clone(), running }
     }
 
     /// Takes back ready jobs that have waited longer than `longer_than` while every slot is busy, or all of them.

@@ -19,7 +19,7 @@ use siding_core::{
     retry::{Policy, retry},
     schedule::{
         group::claim_count,
-        next::{LaneView, has_room, next},
+        next::{LaneView, has_room, next, room},
     },
     store::{Attempts, Claim, Claimed, Payload, Skip, Work},
     telemetry::Metrics,
@@ -36,8 +36,11 @@ use crate::{
 
 /// How often the loop looks around when nothing wakes it.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
-/// A delivery of an `on_claim` lane that cannot start for so long is given back, for another worker.
+/// A delivery of an `on_claim` lane that cannot start for so long is given back, for another worker; unless it is the next to start.
 const HELD_MAX: Duration = Duration::from_millis(250);
+/// When nothing of an `on_claim` lane with room was in hand for so long, one delivery is asked for although no slot is free: only a
+/// job in hand grows old before the policy, and without that a steady stream of short work would keep long work out for ever.
+const UNSEEN_MAX: Duration = Duration::from_millis(200);
 /// A claimed job that cannot start for so long because every slot is busy is handed back to the queue.
 const READY_MAX: Duration = Duration::from_millis(250);
 /// Pause after the store has refused a claim.
@@ -75,6 +78,8 @@ pub struct Taking {
     parts: Parts,
     /// Deliveries in hand, by lane, oldest first. Bounded by the lanes' prefetch.
     hands: Vec<VecDeque<Held>>,
+    /// When something of the lane was in hand last.
+    seen: Vec<Instant>,
     /// The way to ask the pumps of `on_claim` lanes for one delivery.
     tickets: Vec<watch::Sender<Ticket>>,
     ticket_last: u64,
@@ -88,7 +93,8 @@ impl Taking {
     #[must_use]
     pub fn new(parts: Parts, tickets: Vec<watch::Sender<Ticket>>, drain: Drain) -> Self {
         let hands = parts.lanes.as_slice().iter().map(|_| VecDeque::new()).collect();
-        Self { parts, hands, tickets, ticket_last: 0, paused_until: None, drain }
+        let seen = vec![Instant::now(); parts.lanes.as_slice().len()];
+        Self { parts, hands, seen, tickets, ticket_last: 0, paused_until: None, drain }
     }
 
     /// Runs until the stop signal, then gives back what is in hand and what is claimed and not started.
@@ -108,6 +114,7 @@ impl Taking {
                 // A ticket is served by one delivery; the next wish is another ticket. (Lanes without tickets do not look at theirs.)
                 self.tickets[lane].send_replace(None);
                 self.hands[lane].push_back(Held { delivery, since });
+                self.seen[lane] = since;
             }
             self.fill().await;
             self.give_back_held_too_long().await;
@@ -132,10 +139,12 @@ impl Taking {
     async fn fill(&mut self) {
         while !self.is_paused() {
             let view = self.parts.slots.view();
-            let Some(lane) = next(&self.lane_views(&view)) else { return };
+            let views = self.lane_views(&view);
+            let Some(lane) = next(&views) else { return };
             let expected = self.hands[lane].iter().map(|held| held.delivery.envelope().due().expected_ms);
-            let count = claim_count(view.slots, expected);
+            let count = claim_count(view.slots, room(&views, lane), expected);
             if count == 0 {
+                // The chosen lane gets the next free slot: nothing of another lane is claimed ahead of it.
                 return;
             }
             let group: Vec<Held> = self.hands[lane].drain(..count).collect();
@@ -164,7 +173,8 @@ impl Taking {
         self.parts.lanes.as_slice().iter().enumerate().map(lane_view).collect()
     }
 
-    /// Asks the pumps of `on_claim` lanes for one delivery when it could start now, and takes the wish back when it could not.
+    /// Asks the pumps of `on_claim` lanes for one delivery when it could start now or nothing of the lane was seen for long, and takes
+    /// the wish back when neither holds.
     fn ask_for_long_work(&mut self) {
         let view = self.parts.slots.view();
         let views = self.lane_views(&view);
@@ -172,7 +182,12 @@ impl Taking {
             if lane.ack != Ack::OnClaim {
                 continue;
             }
-            let wanted = self.hands[index].is_empty() && has_room(&views, index) && view.slots.idle > view.slots.ready;
+            if !self.hands[index].is_empty() {
+                self.seen[index] = Instant::now();
+            }
+            let could_start = view.slots.idle > view.slots.ready;
+            let unseen = self.seen[index].elapsed() >= UNSEEN_MAX;
+            let wanted = self.hands[index].is_empty() && has_room(&views, index) && (could_start || unseen);
             let asked = self.tickets[index].borrow().is_some();
             if wanted != asked {
                 self.ticket_last += 1;
@@ -182,8 +197,15 @@ impl Taking {
     }
 
     async fn give_back_held_too_long(&mut self) {
+        let view = self.parts.slots.view();
+        // What is next to start stays, as long as an end of what runs is in sight and the store grants claims.
+        let stays = !self.is_paused() && view.slots.free_in_ms.is_finite();
+        let chosen = next(&self.lane_views(&view)).filter(|_| stays);
         for (index, lane) in self.parts.lanes.as_slice().iter().enumerate() {
-            if lane.ack == Ack::OnClaim && self.hands[index].front().is_some_and(|held| held.since.elapsed() > HELD_MAX) {
+            if lane.ack == Ack::OnClaim
+                && chosen != Some(index)
+                && self.hands[index].front().is_some_and(|held| held.since.elapsed() > HELD_MAX)
+            {
                 for held in std::mem::take(&mut self.hands[index]) {
                     give_back(held.delivery).await;
                 }
@@ -264,10 +286,11 @@ impl Taking {
     }
 
     fn begin_from_blob(&self, running: Arc<Running>, input: Payload) {
-        let (blobs, slots, recorder) = (self.parts.blobs.clone(), self.parts.slots.clone(), self.parts.recorder.clone());
+        let (blobs, recorder) = (self.parts.blobs.clone(), self.parts.recorder.clone());
+        let coming = self.parts.slots.expect(running.clone());
         self.drain.spawn(async move {
             match retry(Policy::StoreRequest, || blobs.load_text(&input)).await {
-                Ok(input) => slots.push([Ready { running, input, since: Instant::now() }]),
+                Ok(input) => coming.arrived(input),
                 Err(error) => {
                     tracing::error!(job.id = %running.work.job, error = chain(&error), "cannot read the job's input");
                     recorder.finished(running, RunEnd::NoInput("the job's input could not be read".into())).await;

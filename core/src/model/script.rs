@@ -24,8 +24,8 @@ pub enum Script<'a> {
         /// Any JSON value, as text.
         value: &'a str,
     },
-    /// `{"op":"delay","ms":n,"steps":k?}`: waits `n` ms, in `k` equal steps with progress after each when `k` is given; the output
-    /// is `n`.
+    /// `{"op":"delay","ms":n,"steps":k?,"pad":"s"?}`: waits `n` ms, in `k` equal steps with progress after each when `k` is given;
+    /// the output is `n`. `pad` only makes the input large.
     Delay {
         /// How long, in milliseconds.
         ms: u64,
@@ -73,7 +73,8 @@ impl<'a> Script<'a> {
             "echo" => (Self::Echo { value: read.echoed()? }, &["value"]),
             "delay" => {
                 let steps = read.fields.get("steps").map(|_| read.number("steps", 1, STEPS_MAX)).transpose()?;
-                (Self::Delay { ms: read.number("ms", 0, limits::HORIZON_MS_MAX)?, steps }, &["ms", "steps"])
+                read.text("pad")?;
+                (Self::Delay { ms: read.number("ms", 0, limits::HORIZON_MS_MAX)?, steps }, &["ms", "steps", "pad"])
             }
             "fail" => {
                 let key = read.text("key")?.ok_or_else(|| problem("key", "is missing: a string".into()))?;
@@ -171,6 +172,8 @@ mod tests {
             (r#"{"op":"echo","value":"[[[]"}"#, Ok(Script::Echo { value: r#""[[[]""# })),
             (r#"{"op":"delay","ms":5}"#, Ok(Script::Delay { ms: 5, steps: None })),
             (r#"{"op":"delay","ms":5,"steps":2}"#, Ok(Script::Delay { ms: 5, steps: Some(2) })),
+            (r#"{"op":"delay","ms":5,"pad":"xx"}"#, Ok(Script::Delay { ms: 5, steps: None })),
+            (r#"{"op":"delay","ms":5,"pad":7}"#, Err("/pad")),
             (r#"{"op":"fail","times":1,"key":"k"}"#, Ok(Script::Fail { times: 1, key: "\"k\"", message: None })),
             (r#"{"op":"big","bytes":100}"#, Ok(Script::Big { bytes: 100 })),
             (r#"{"op":"stream","chunks":3}"#, Ok(Script::Stream { chunks: 3 })),

@@ -18,11 +18,18 @@ pub struct LaneView {
 /// Shortest service used in the ratio, in milliseconds: below it every job counts as equally short.
 const SERVICE_MS_FLOOR: f64 = 1.0;
 
-/// Whether lane `index` may start one more job: for it and for every shorter lane, the running jobs of that lane and all longer
-/// ones must be below that lane's `slots_max`.
+/// How many more jobs lane `index` may start: for it and for every shorter lane, the running jobs of that lane and all longer ones
+/// must not pass that lane's `slots_max`.
+#[must_use]
+pub fn room(lanes: &[LaneView], index: usize) -> usize {
+    let left = |i: usize| lanes[i].slots_max.saturating_sub(lanes[i..].iter().map(|lane| lane.running).sum());
+    (0..=index).map(left).min().unwrap_or(0)
+}
+
+/// Whether lane `index` may start one more job.
 #[must_use]
 pub fn has_room(lanes: &[LaneView], index: usize) -> bool {
-    (0..=index).all(|i| lanes[i..].iter().map(|lane| lane.running).sum::<usize>() < lanes[i].slots_max)
+    room(lanes, index) > 0
 }
 
 /// The index of the lane to serve, or `None` when no lane has both work in hand and room. Ties go to the shorter lane.
@@ -78,10 +85,10 @@ mod tests {
             [lane(None, 1.0, 0, 4), lane(Some(1.0), 1000.0, medium, 3), lane(Some(1.0), 1e6, long, 2)]
         };
         for (medium, long, room_medium, room_long) in
-            [(0, 0, true, true), (1, 2, false, false), (0, 2, true, false), (2, 0, true, true), (2, 1, false, false)]
+            [(0, 0, 3, 2), (1, 2, 0, 0), (0, 2, 1, 0), (2, 0, 1, 1), (2, 1, 0, 0), (0, 1, 2, 1)]
         {
             let lanes = view(medium, long);
-            assert_eq!((has_room(&lanes, 1), has_room(&lanes, 2)), (room_medium, room_long), "{medium} {long}");
+            assert_eq!((room(&lanes, 1), room(&lanes, 2)), (room_medium, room_long), "{medium} {long}");
             assert!(has_room(&lanes, 0) == (medium + long < 4));
         }
     }
