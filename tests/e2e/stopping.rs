@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use siding_client::Submission;
 use siding_core::job::{FailureCode, State};
-use siding_tests::harness::{Options, TestSystem};
+use siding_tests::harness::{Options, TestSystem, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn client_id(job: siding_core::id::JobId) -> siding_client::JobId {
     job.to_string().parse().expect("one id, one spelling")
@@ -57,6 +58,39 @@ async fn a_run_that_passes_its_timeout_fails_and_is_not_tried_again() {
     let ended = system.ended(job).await;
     assert_eq!(ended.failure.expect("it failed").code, FailureCode::RunTimeout);
     assert_eq!(ended.attempt.0, 1);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_waits_neither_for_a_preferred_wait_nor_for_a_stream() {
+    let mut system = TestSystem::start().await;
+    let address = system.url.trim_start_matches("http://").to_owned();
+    let job = system.submit("scripted", json!({"op": "hang"})).await;
+    system.in_state(job, State::Running).await;
+    let mut stream = system.client.events(client_id(job), 1);
+    stream.next().await.expect("an event").expect("the stream is open");
+
+    let id = siding_core::id::JobId::generate();
+    let body = json!({"model": "scripted", "input": {"op": "hang"}}).to_string();
+    let head = format!("PUT /v1/jobs/{id} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nPrefer: wait=60\r\n");
+    let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    let mut waiting = tokio::net::TcpStream::connect(&address).await.expect("the server listens");
+    waiting.write_all(request.as_bytes()).await.expect("the request is taken");
+    eventually("the wait is open", TestSystem::patience(), || async {
+        let stored = system.seams.jobs.get(id).await.expect("the store can be read");
+        if stored.is_some_and(|job| job.state == State::Running) { Ok(()) } else { Err("it does not run yet".to_owned()) }
+    })
+    .await;
+
+    let asked = Instant::now();
+    system.services().front().stopped(Duration::from_secs(2)).await.expect("nothing holds it up");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    for job in [job, id] {
+        system.seams.submissions.cancel(job).await.expect("the store takes it");
+    }
     system.finish().await;
 }
 

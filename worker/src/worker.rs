@@ -122,6 +122,15 @@ impl Worker {
         !self.intake.is_stopping()
     }
 
+    /// Waits until one of its loops panics. Cancel-safe.
+    pub async fn failed(&self) {
+        tokio::select! {
+            () = self.intake.failed() => {}
+            () = self.rest.failed() => {}
+            () = self.recording.failed() => {}
+        }
+    }
+
     /// Stops: takes nothing more, waits for running jobs as long as configured, interrupts the rest, records everything.
     ///
     /// # Errors

@@ -10,8 +10,7 @@ use axum::{
     routing::get,
 };
 use siding_core::{
-    api::Reader, config::Settings, drain::Drain, lane::InvalidLanes, model::repository::Repository, problem::with_fallbacks,
-    telemetry::Metrics,
+    api::Reader, config::Settings, lane::InvalidLanes, model::repository::Repository, problem::with_fallbacks, telemetry::Metrics,
 };
 use siding_producer::http::{Bodies, ProducerState};
 use siding_results::http::{ResultsState, Streams};
@@ -29,7 +28,7 @@ use crate::{seams::Seams, services::Services};
 ))]
 struct Api;
 
-/// Every route of this process. Streams end at the stop signal of `drain`, and readiness turns false.
+/// Every route of this process. Streams end at the stop signal of the services' front, and readiness turns false.
 ///
 /// # Errors
 /// `InvalidLanes`.
@@ -38,7 +37,6 @@ pub fn router(
     settings: &Settings,
     services: &Services,
     repository: &Arc<Repository>,
-    drain: &Drain,
 ) -> Result<Router, InvalidLanes> {
     let reader = Reader::new(seams.jobs.clone(), seams.blobs.clone());
     let producer = siding_producer::http::router(ProducerState {
@@ -55,7 +53,7 @@ pub fn router(
         follower: services.follower.clone(),
         cache: seams.cache.clone(),
         clock: seams.clock.clone(),
-        drain: drain.clone(),
+        drain: services.front().clone(),
         stream: settings.stream.clone(),
         streams: Streams::new(services.metrics.clone()),
     });

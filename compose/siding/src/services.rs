@@ -1,4 +1,4 @@
-//! The services of one process, started over a filled set of seams and stopped in order: nothing is accepted any more, then nothing is
+//! The services of one process, started over a filled set of seams and stopped in order: nothing is accepted and nobody is waited for any more, then nothing is
 //! taken any more, then what was done is recorded and published.
 
 use std::{sync::Arc, time::Duration};
@@ -24,6 +24,8 @@ use crate::seams::Seams;
 
 /// How long the loops of the producing side may take to end.
 const LOOPS_PATIENCE: Duration = Duration::from_secs(5);
+/// How long open connections may take to end after the stop signal; streams and preferred waits end at once by themselves.
+const CONNECTIONS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the services cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,9 @@ pub struct Services {
     pub follower: Follower,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// What serves callers: HTTP, streams, and calls that wait for a job's end. Stopped before everything else, because
+    /// nobody's answer may hold up the rest.
+    front: Drain,
     drain: Drain,
     /// `None` once it was taken away.
     worker: Option<Worker>,
@@ -60,7 +65,7 @@ impl Services {
         repository: &Arc<Repository>,
         runtime: Arc<dyn ModelRuntime>,
     ) -> Result<Self, Error> {
-        let (drain, metrics) = (Drain::new(), Arc::new(Metrics::new()));
+        let (front, drain, metrics) = (Drain::new(), Drain::new(), Arc::new(Metrics::new()));
         let lanes = settings.lanes()?;
         let outbox = dispatch::start(
             &drain,
@@ -86,7 +91,7 @@ impl Services {
             },
         );
         let poll = Duration::from_millis(settings.stream.poll_ms);
-        let follower = Follower::start(&drain, seams.feed.clone(), &seams.bus, seams.clock.clone(), poll);
+        let follower = Follower::start(&front, seams.feed.clone(), &seams.bus, seams.clock.clone(), poll);
         let intake = Submitter::start(
             &drain,
             submitter::Parts {
@@ -102,20 +107,40 @@ impl Services {
             },
         );
         let worker = Some(start_worker(seams, settings, repository, runtime, &metrics)?);
-        Ok(Self { intake, follower, metrics, drain, worker })
+        Ok(Self { intake, follower, metrics, front, drain, worker })
     }
 
-    /// The drain whose stop signal ends streams and loops of the producing side.
+    /// What serves callers: its stop signal ends connections, streams and preferred waits, and turns readiness false.
     #[must_use]
-    pub fn drain(&self) -> &Drain {
-        &self.drain
+    pub fn front(&self) -> &Drain {
+        &self.front
     }
 
-    /// Stops the worker, then the producing side.
+    /// Waits until a task of any service panics: what is left cannot keep its promises and is to be stopped. Cancel-safe.
+    pub async fn failed(&self) {
+        let worker = async {
+            match &self.worker {
+                Some(worker) => worker.failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.front.failed() => {}
+            () = self.drain.failed() => {}
+            () = worker => {}
+        }
+    }
+
+    /// Stops what serves callers, then the worker, then the producing side. Takes at most `CONNECTIONS_PATIENCE`, what
+    /// `Worker::stop` takes, and `LOOPS_PATIENCE`; docs/architecture.md adds them up.
     ///
     /// # Errors
     /// `Unfinished` when something did not end in time; what it held goes on after the next start.
     pub async fn stop(self) -> Result<(), Unfinished> {
+        // A client that does not end its connection must not hold the shutdown: its connection ends with the process.
+        if let Err(unfinished) = self.front.stopped(CONNECTIONS_PATIENCE).await {
+            tracing::warn!(%unfinished, "connections were cut");
+        }
         let worker = match self.worker {
             Some(worker) => worker.stop().await,
             None => Ok(()),

@@ -1,12 +1,11 @@
 //! `siding up`: the whole system in one process on one machine, until it is told to stop. It decides the order of starting and stopping;
 //! what is started is `seams` and `services`.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use siding_core::{
     clock::SystemClock,
     config::{self, Settings},
-    drain::Drain,
     lane::InvalidLanes,
     model::repository::{self, Repository},
     store,
@@ -19,9 +18,6 @@ use crate::{
     seams::{self, Held, Seams},
     services::{self, Services},
 };
-
-/// How long open connections may take to end after the stop signal; streams end at once by themselves.
-const CONNECTIONS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How the system is started.
 #[derive(Debug, Clone)]
@@ -75,8 +71,6 @@ pub struct Up {
     /// Where it listens.
     pub address: SocketAddr,
     services: Services,
-    /// Ends connections and streams.
-    front: Drain,
     _held: Held,
 }
 
@@ -95,16 +89,15 @@ impl Up {
         let repository = open_repository(&options)?;
         let runtime = choose_runtime(settings);
         let services = Services::start(&seams, settings, &repository, runtime)?;
-        let front = Drain::new();
-        let router = http::router(&seams, settings, &services, &repository, &front)?;
-        let stopping = front.clone();
-        front.spawn(async move {
+        let router = http::router(&seams, settings, &services, &repository)?;
+        let stopping = services.front().clone();
+        services.front().spawn(async move {
             let until = async move { stopping.stopping().await };
             if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until).await {
                 tracing::error!(error = siding_core::error::chain(&error), "the listener has ended");
             }
         });
-        Ok(Self { address, services, front, _held: held })
+        Ok(Self { address, services, _held: held })
     }
 
     /// Where a browser or client finds it.
@@ -113,15 +106,16 @@ impl Up {
         format!("http://{}", self.address)
     }
 
-    /// Stops: no new requests, streams end with their cursor, running jobs end or are interrupted, everything is recorded.
+    /// Waits until a task of any service panics. Cancel-safe.
+    pub async fn failed(&self) {
+        self.services.failed().await;
+    }
+
+    /// Stops: no new requests, streams end with their cursor and waits with what is known, running jobs end or are interrupted, everything is recorded.
     ///
     /// # Errors
     /// `Unfinished` when something did not end in time; what it held goes on after the next start.
     pub async fn stop(self) -> Result<(), siding_core::drain::Unfinished> {
-        // A client that does not end its connection must not hold the shutdown: its connection ends with the process.
-        if let Err(unfinished) = self.front.stopped(CONNECTIONS_PATIENCE).await {
-            tracing::warn!(%unfinished, "connections were cut");
-        }
         self.services.stop().await
     }
 }
@@ -154,23 +148,30 @@ fn choose_runtime(settings: &Settings) -> Arc<dyn ModelRuntime> {
     Arc::new(runtimes)
 }
 
-/// Starts the system, prints where it is, and runs it until SIGTERM or Ctrl-C; a second signal ends it at once.
+/// Starts the system, prints where it is, and runs it until SIGTERM, Ctrl-C or a panic in one of its tasks; a second signal ends it at
+/// once.
 ///
 /// # Errors
-/// When it cannot start or does not stop in time.
+/// When it cannot start or does not stop in time, and when a task has panicked.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let data = options.data.clone();
     let up = Up::start(options).await?;
     println!("siding is up at {}  (data in {})", up.url(), data.display());
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-    }
+    let failed = tokio::select! {
+        _ = terminate.recv() => false,
+        interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| false)?,
+        () = up.failed() => true,
+    };
     tracing::info!("stopping: running jobs may finish; a second signal ends at once");
     tokio::select! {
-        stopped = up.stop() => Ok(stopped?),
+        stopped = up.stop() => stopped?,
         _ = terminate.recv() => anyhow::bail!("ended by a second signal; what was running goes on after the next start"),
         _ = tokio::signal::ctrl_c() => anyhow::bail!("ended by a second signal; what was running goes on after the next start"),
     }
+    anyhow::ensure!(
+        !failed,
+        "a task has panicked, which is a defect; its place stands in the log, and every accepted job goes on after the next start"
+    );
+    Ok(())
 }

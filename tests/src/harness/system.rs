@@ -13,7 +13,6 @@ use siding_core::{
     broker::memory::MemoryBroker,
     clock::SystemClock,
     config::Settings,
-    drain::Drain,
     id::{EventSeq, JobId, LaneName},
     job::State,
     model::repository::Repository,
@@ -67,7 +66,6 @@ pub struct TestSystem {
     /// Its settings.
     pub settings: Settings,
     services: Option<Services>,
-    front: Drain,
     repository: Arc<Repository>,
     runtime: Arc<dyn ModelRuntime>,
     lanes: Vec<LaneName>,
@@ -111,12 +109,11 @@ impl TestSystem {
         seams.submissions = disturbed.clone();
         seams.attempts = disturbed;
         let services = Services::start(&seams, &settings, &repository, runtime.clone()).expect("the services start");
-        let front = Drain::new();
-        let router = http::router(&seams, &settings, &services, &repository, &front).expect("valid lanes");
+        let router = http::router(&seams, &settings, &services, &repository).expect("valid lanes");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound port"));
-        let stopping = front.clone();
-        front.spawn(async move {
+        let stopping = services.front().clone();
+        services.front().spawn(async move {
             let until = async move { stopping.stopping().await };
             axum::serve(listener, router).with_graceful_shutdown(until).await.expect("the listener ends at the stop signal");
         });
@@ -129,7 +126,6 @@ impl TestSystem {
             faults,
             settings,
             services,
-            front,
             repository,
             runtime,
             lanes,
@@ -238,7 +234,6 @@ impl TestSystem {
         };
         eventually("the system comes to rest with its promises kept", RECOVERY_MAX, check).await;
         self.finished = true;
-        self.front.stop();
         let services = self.services.take().expect("only finish takes them");
         services.stop().await.expect("the services stop in time");
     }
