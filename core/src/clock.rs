@@ -3,7 +3,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -46,15 +49,26 @@ pub trait Clock: Send + Sync + fmt::Debug {
     async fn sleep(&self, duration: Duration);
 }
 
-/// The machine's clock.
+/// The machine's clock, except that it never goes back within one process: while the machine's clock shows less than was shown
+/// before (somebody has corrected it), this one stands still. Stored times stay in order, and what was due stays due; leases and due
+/// times wait until the machine's clock has caught up, or for a restart.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemClock;
+
+/// The latest time that any `SystemClock` of this process has shown.
+static SHOWN: AtomicI64 = AtomicI64::new(0);
+
+/// `machine`, or what was shown before if that is later.
+fn never_back(shown: &AtomicI64, machine: i64) -> i64 {
+    shown.fetch_max(machine, Ordering::Relaxed).max(machine)
+}
 
 #[async_trait]
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+        let machine = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+        Timestamp(never_back(&SHOWN, machine))
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -83,6 +97,12 @@ impl ManualClock {
         let _guard = self.advancing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.now.send_modify(|now| *now = now.plus(by));
     }
+
+    /// Moves time back, as it goes when a process starts again after the machine's clock was corrected.
+    pub fn step_back(&self, by: Duration) {
+        let _guard = self.advancing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.now.send_modify(|now| now.0 = now.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)));
+    }
 }
 
 #[async_trait]
@@ -96,5 +116,18 @@ impl Clock for ManualClock {
         let until = changes.borrow().plus(duration);
         // The sender lives as long as `self`, which this call borrows: the wait can only end by reaching the time.
         changes.wait_for(|now| *now >= until).await.map(drop).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_stands_still_until_it_has_caught_up() {
+        let shown = AtomicI64::new(0);
+        for (machine, expected) in [(5, 5), (7, 7), (3, 7), (6, 7), (8, 8)] {
+            assert_eq!(never_back(&shown, machine), expected);
+        }
     }
 }

@@ -130,7 +130,8 @@ pub trait Dispatch: Send + Sync {
 #[async_trait]
 pub trait Attempts: Send + Sync {
     /// Claims jobs for `worker`, each as its job's next attempt, under a lease from now; returns their inputs. One answer for
-    /// each, in order. A start deadline that has passed expires the job here; attempts that are spent fail it here.
+    /// each, in order. A start deadline that has passed expires the job here; attempts that are spent fail it here. A job that is not
+    /// due counts as unpublished again: its message is used up.
     async fn claim(&self, worker: WorkerId, claims: &[Claim]) -> Result<Vec<Claimed>, Error>;
 
     /// Extends the leases from now, in one statement. One answer for each, in order.

@@ -73,6 +73,8 @@ macro_rules! store_contract {
                 a_published_job_is_not_due_again,
                 a_mark_of_an_older_attempt_is_ignored,
                 a_mark_of_a_job_that_does_not_wait_changes_nothing,
+                a_mark_of_a_job_that_is_not_due_is_ignored,
+                a_job_whose_message_came_too_early_is_published_again,
                 a_published_job_that_comes_back_is_due_again,
                 the_next_due_time_is_known,
                 the_backlog_is_counted_up_to_a_limit,

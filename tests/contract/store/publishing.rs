@@ -1,13 +1,13 @@
 //! The outbox: what is due and unpublished.
 
 use siding_core::{
-    id::{Attempt, JobId, LaneName},
+    id::{Attempt, JobId, LaneName, WorkerId},
     job::State,
-    store::{DueJob, NewJob, Publication},
+    store::{Claimed, DueJob, NewJob, Publication, Skip},
 };
 use siding_tests::harness::seams::StoreSeam;
 
-use super::given::{Given, SECOND, drained, failed, finish, lane, new_job};
+use super::given::{Given, SECOND, claim, drained, failed, finish, lane, new_job};
 
 async fn due(seam: &StoreSeam) -> Vec<JobId> {
     seam.store.due(100, &[]).await.expect("read").into_iter().map(|job| job.id).collect()
@@ -92,6 +92,23 @@ pub async fn a_mark_of_a_job_that_does_not_wait_changes_nothing(seam: &StoreSeam
     mark(seam, work.job, 1).await;
     seam.record_one(finish(&work, drained())).await;
     assert_eq!(due(seam).await, [work.job], "a job that comes back is unpublished");
+}
+
+pub async fn a_mark_of_a_job_that_is_not_due_is_ignored(seam: &StoreSeam) {
+    let later = seam.accept(NewJob { due_in: SECOND, ..new_job() }).await.id;
+    mark(seam, later, 0).await;
+    seam.pass(SECOND);
+    assert_eq!(due(seam).await, [later]);
+}
+
+pub async fn a_job_whose_message_came_too_early_is_published_again(seam: &StoreSeam) {
+    let job = seam.accept(NewJob { due_in: 5 * SECOND, ..new_job() }).await.id;
+    seam.pass(5 * SECOND);
+    mark(seam, job, 0).await;
+    seam.clock.step_back(2 * SECOND);
+    assert_eq!(seam.claim_one(WorkerId::generate(), claim(job)).await, Claimed::Skip(Skip::NotDue));
+    seam.pass(2 * SECOND);
+    assert_eq!(due(seam).await, [job], "the message was used up");
 }
 
 pub async fn a_published_job_that_comes_back_is_due_again(seam: &StoreSeam) {

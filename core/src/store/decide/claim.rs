@@ -31,10 +31,20 @@ impl Stored {
             self.expire(ledger).map_err(|Illegal { .. }| Skip::Finished)?;
         }
         match self.job.state {
-            State::Queued if self.job.due_at > ledger.now => Err(Skip::NotDue),
+            State::Queued if self.job.due_at > ledger.now => {
+                self.unpublish();
+                Err(Skip::NotDue)
+            }
             State::Queued => self.start(worker, ledger.now.plus(claim.lease), lost, ledger).map_err(|_| Skip::Finished),
             State::Running | State::Cancelling => Err(Skip::Held),
             State::Succeeded | State::Failed | State::Canceled | State::Expired => Err(Skip::Finished),
+        }
+    }
+
+    /// Whoever asks settles the message: a job that came too early (the clock was set back) has to be published again.
+    fn unpublish(&mut self) {
+        if self.published_at.take().is_some() {
+            self.changed = true;
         }
     }
 

@@ -77,13 +77,13 @@ impl SqliteStore {
         Ok((turn, rows))
     }
 
-    /// Writes the changed jobs and the events, and commits.
+    /// Writes the changed jobs and the events, and commits. A change may have no event: nothing that a caller sees has changed.
     pub(super) async fn commit(&self, mut turn: Turn<'_>, jobs: &Jobs, ledger: &Ledger) -> Result<(), Error> {
         let changed = jobs.stored.iter().filter(|stored| stored.changed);
-        let updates = rows::array(changed.map(JobUpdate::of))?;
-        if ledger.events.is_empty() {
+        if changed.clone().next().is_none() {
             return turn.nothing_written().await;
         }
+        let updates = rows::array(changed.map(JobUpdate::of))?;
         let statement = query(UPDATE_AND_COMMIT).bind(updates).bind(rows::events(&ledger.events)?).bind(ledger.now.0);
         turn.whole(statement).await.map(drop)
     }
