@@ -32,7 +32,7 @@ pub const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
 pub const MODEL_FOLDERS_MAX: usize = 10_000;
 /// Most rows that one store statement writes. Larger groups gain nothing (measured: 96 k rows/s at 100, 137 k at 1000).
 pub const GROUP_ROWS_MAX: usize = 256;
-/// Most submissions that wait for the store at once; one more is refused with 429.
+/// Most submissions, and most cancels, that wait for the store at once; one more is refused with 429.
 pub const SUBMISSIONS_WAITING_MAX: usize = 4096;
 /// Most committed jobs that wait for the fast path's publish; further ones are left to the relay.
 pub const PUBLISH_WINDOW_MAX: usize = 1024;

@@ -78,9 +78,9 @@ pub trait Submissions: Send + Sync {
     /// changes nothing: the first job stands (`Existing` or, with another fingerprint, `Mismatch`).
     async fn submit(&self, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, Error>;
 
-    /// Asks for the job's end: a queued job is canceled at once, a running one becomes `cancelling`, a finished one stays.
-    /// `None` when there is no such job.
-    async fn cancel(&self, job: JobId) -> Result<Option<Cancelled>, Error>;
+    /// Asks for the jobs' end: a queued job is canceled at once, a running one becomes `cancelling`, a finished one stays. One
+    /// answer for each, in order; `None` when there is no such job.
+    async fn cancel(&self, jobs: Vec<JobId>) -> Result<Vec<Option<Cancelled>>, Error>;
 }
 
 /// Reading jobs.

@@ -5,7 +5,7 @@ mod body;
 mod catalog;
 mod jobs;
 mod prefer;
-mod refusal;
+pub(crate) mod refusal;
 
 use std::sync::Arc;
 

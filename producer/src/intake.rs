@@ -17,7 +17,7 @@ pub trait Intake: Send + Sync {
     /// Asks for a job's end.
     ///
     /// # Errors
-    /// `Refusal::UnknownJob`, `Refusal::Unavailable`.
+    /// `Refusal::UnknownJob`, `Refusal::Busy`, `Refusal::Unavailable`, `Refusal::Internal`.
     async fn cancel(&self, job: JobId) -> Result<Cancelled, Refusal>;
 
     /// Runs a finished job again, as a new job that names it.

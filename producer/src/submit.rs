@@ -92,8 +92,8 @@ pub enum Refusal {
     /// Only a finished job can be run again.
     #[error("job {0} is not finished")]
     NotFinished(JobId),
-    /// Too many submissions wait for the store (429).
-    #[error("too many submissions are waiting")]
+    /// Too many calls wait for the store (429).
+    #[error("too many requests are waiting")]
     Busy {
         /// When to come back.
         retry_after: Duration,
@@ -109,6 +109,15 @@ pub enum Refusal {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// The store or the blob store failed in a way that does not pass by itself (500). The cause is for the log.
+    #[error("the request failed inside the service: {why}")]
+    Internal {
+        /// Which part, in the log's words.
+        why: &'static str,
+        /// For the log.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 impl Refusal {
@@ -119,7 +128,7 @@ impl Refusal {
             Self::UnknownModel { .. } => "unknown_model",
             Self::UnknownVersion { .. } => "unknown_version",
             Self::BrokenModel { .. } => "broken_model",
-            Self::Invalid(_) => "invalid_request",
+            Self::Invalid(_) => "invalid_input",
             Self::InFlight => "idempotency_in_flight",
             Self::KeyReused(_) => "idempotency_key_reused",
             Self::IdTaken(_) => "id_taken",
@@ -127,6 +136,7 @@ impl Refusal {
             Self::NotFinished(_) => "not_finished",
             Self::Busy { .. } => "busy",
             Self::Unavailable { .. } => "unavailable",
+            Self::Internal { .. } => "internal",
         }
     }
 }

@@ -1,5 +1,9 @@
-//! The submitter: the I/O around `admission`. Its order is the promise: check, store the input, commit the row, answer; publish behind.
+//! The submitter: the I/O around `admission`. Its order is the promise: check, take a place in the group, store the input, commit the
+//! row, answer; publish behind. What is refused for overload has stored nothing.
 //! It never answers before the commit, and it holds no state that a restart would miss.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashSet,
@@ -12,6 +16,7 @@ use siding_core::{
     blob::Blobs,
     broker::{EventBus, Hint},
     drain::Drain,
+    error::{Classified, Transience},
     id::{IdempotencyKey, JobId},
     job::State,
     lane::Lanes,
@@ -21,7 +26,7 @@ use siding_core::{
     schedule::route::route,
     store::{
         self, Cancelled, DueJob, JobRecord, Jobs, NewJob, Submissions, Submitted,
-        group::{CallError, Grouped},
+        group::{CallError, Grouped, Place},
     },
     telemetry::Metrics,
     tensor::InputProblem,
@@ -64,6 +69,8 @@ pub struct Submitter {
     parts: Parts,
     /// Commits rows in groups.
     group: Grouped<NewJob, Submitted, store::Error>,
+    /// Commits cancels in groups.
+    cancels: Grouped<JobId, Option<Cancelled>, store::Error>,
     in_flight: InFlight,
 }
 
@@ -77,7 +84,13 @@ impl Submitter {
             // A repeat after an unknown outcome is safe: the ids are given, so the rows would be found as existing.
             async move { retry(Policy::StoreRequest, || submissions.submit(jobs.clone())).await }
         });
-        Arc::new(Self { parts, group, in_flight: InFlight::default() })
+        let submissions = parts.submissions.clone();
+        let cancels = Grouped::start(drain, limits::SUBMISSIONS_WAITING_MAX, move |jobs: Vec<JobId>| {
+            let submissions = submissions.clone();
+            // A repeat changes nothing more: a job ends once.
+            async move { retry(Policy::StoreRequest, || submissions.cancel(jobs.clone())).await }
+        });
+        Arc::new(Self { parts, group, cancels, in_flight: InFlight::default() })
     }
 
     async fn accept(&self, submission: Submission) -> Result<Accepted, Refusal> {
@@ -93,8 +106,9 @@ impl Submitter {
             Some(key) => Some(self.in_flight.enter(key).ok_or(Refusal::InFlight)?),
             None => None,
         };
-        let input =
-            self.parts.blobs.store_text(submission.input.clone()).await.map_err(unavailable("inputs cannot be stored"))?;
+        let place = self.group.reserve().map_err(|error| self.not_called("submit", error))?;
+        let input = self.parts.blobs.store_text(submission.input.clone()).await;
+        let input = input.map_err(|error| failed("inputs cannot be stored", error.transience(), error))?;
         let checked = Checked {
             manifest: &model.manifest,
             size,
@@ -102,7 +116,7 @@ impl Submitter {
             lanes: &self.parts.lanes,
             attempts_max: self.parts.settings.attempts_max,
         };
-        self.commit(admission::new_job(&submission, checked)).await
+        self.commit(place, admission::new_job(&submission, checked)).await
     }
 
     /// Overload is refused before any work is done for it.
@@ -129,18 +143,23 @@ impl Submitter {
         })
     }
 
-    async fn commit(&self, job: NewJob) -> Result<Accepted, Refusal> {
-        let (id, delayed) = (job.id, !job.due_in.is_zero());
-        let submitted = self.group.call(job).await.map_err(|error| match error {
+    /// What a caller is told whose call through a group came to nothing.
+    fn not_called(&self, call: &'static str, error: CallError<store::Error>) -> Refusal {
+        match error {
             CallError::Overloaded => Refusal::Busy { retry_after: RETRY_AFTER },
             CallError::Stopping => {
                 Refusal::Unavailable { why: "the service is stopping", retry_after: RETRY_AFTER, source: None }
             }
             CallError::Failed(error) => {
-                self.parts.metrics.store_error("submit");
-                unavailable("the store does not answer")(CallError::Failed(error))
+                self.parts.metrics.store_error(call);
+                store_failed(error.transience(), error)
             }
-        })?;
+        }
+    }
+
+    async fn commit(&self, place: Place<NewJob, Submitted, store::Error>, job: NewJob) -> Result<Accepted, Refusal> {
+        let (id, delayed) = (job.id, !job.due_in.is_zero());
+        let submitted = place.call(job).await.map_err(|error| self.not_called("submit", error))?;
         match submitted {
             Submitted::Created(job) => {
                 self.parts.metrics.submitted(&job.lane);
@@ -160,14 +179,8 @@ impl Submitter {
     }
 
     async fn ask_to_end(&self, job: JobId) -> Result<Cancelled, Refusal> {
-        let submissions = &self.parts.submissions;
-        let cancelled = retry(Policy::StoreRequest, || submissions.cancel(job))
-            .await
-            .map_err(|error| {
-                self.parts.metrics.store_error("cancel");
-                unavailable("the store does not answer")(error)
-            })?
-            .ok_or(Refusal::UnknownJob(job))?;
+        let cancelled = self.cancels.call(job).await.map_err(|error| self.not_called("cancel", error))?;
+        let cancelled = cancelled.ok_or(Refusal::UnknownJob(job))?;
         let now = &cancelled.job;
         if cancelled.changed {
             tracing::info!(job.id = %job, job.state = %now.state, lane.name = %now.lane, "cancel accepted");
@@ -183,15 +196,16 @@ impl Submitter {
     async fn run_again(&self, first: JobId) -> Result<Accepted, Refusal> {
         self.admit()?;
         let jobs = &self.parts.jobs;
-        let read = unavailable("the store does not answer");
-        let record = retry(Policy::StoreRequest, || jobs.get(first)).await.map_err(&read)?.ok_or(Refusal::UnknownJob(first))?;
+        let read = |error: store::Error| store_failed(error.transience(), error);
+        let record = retry(Policy::StoreRequest, || jobs.get(first)).await.map_err(read)?.ok_or(Refusal::UnknownJob(first))?;
         if !record.state.is_terminal() {
             return Err(Refusal::NotFinished(first));
         }
-        let input = retry(Policy::StoreRequest, || jobs.input(first)).await.map_err(&read)?.ok_or(Refusal::UnknownJob(first))?;
+        let input = retry(Policy::StoreRequest, || jobs.input(first)).await.map_err(read)?.ok_or(Refusal::UnknownJob(first))?;
         // Routed anew: the first job's lane may be gone.
         let lane = route(&record.estimate, &self.parts.lanes).name.clone();
-        self.commit(NewJob {
+        let place = self.group.reserve().map_err(|error| self.not_called("submit", error))?;
+        let job = NewJob {
             id: JobId::generate(),
             model: record.model,
             version: record.version,
@@ -206,8 +220,8 @@ impl Submitter {
             run_timeout: record.run_timeout,
             retry_of: Some(first),
             traceparent: record.traceparent,
-        })
-        .await
+        };
+        self.commit(place, job).await
     }
 
     fn count<T>(&self, result: Result<T, Refusal>) -> Result<T, Refusal> {
@@ -240,8 +254,20 @@ fn below_input(problems: Vec<InputProblem>) -> Vec<InputProblem> {
     problems.into_iter().map(|problem| InputProblem { pointer: format!("/input{}", problem.pointer), ..problem }).collect()
 }
 
-fn unavailable<E: std::error::Error + Send + Sync + 'static>(why: &'static str) -> impl Fn(E) -> Refusal {
-    move |error| Refusal::Unavailable { why, retry_after: RETRY_AFTER, source: Some(Box::new(error)) }
+/// What passes is worth coming back for; what does not is the operator's.
+fn failed<E>(why: &'static str, transience: Transience, error: E) -> Refusal
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let source = Box::new(error);
+    match transience {
+        Transience::Transient => Refusal::Unavailable { why, retry_after: RETRY_AFTER, source: Some(source) },
+        Transience::Permanent => Refusal::Internal { why, source },
+    }
+}
+
+fn store_failed<E: std::error::Error + Send + Sync + 'static>(transience: Transience, error: E) -> Refusal {
+    failed("the store does not answer", transience, error)
 }
 
 fn due(job: &JobRecord) -> DueJob {

@@ -18,6 +18,7 @@ macro_rules! store_contract {
                 an_accepted_job_reads_back_as_it_was_answered,
                 an_input_in_a_blob_stays_there,
                 a_job_that_does_not_exist_has_nothing,
+                a_group_of_cancels_is_answered_in_order_and_each_job_changes_once,
                 a_repeat_is_the_first_job_and_a_different_request_is_a_mismatch,
                 a_repeat_is_answered_with_the_job_as_it_stands,
                 submissions_of_one_key_at_once_make_one_job,

@@ -44,7 +44,8 @@ async fn a_cancelled_job_whose_cancel_hint_is_lost_is_stopped_when_its_lease_is_
     let job = system.submit("scripted", json!({"op": "hang"})).await;
     system.in_state(job, State::Running).await;
     // Straight into the store: nobody sends a hint.
-    system.seams.submissions.cancel(job).await.expect("the store takes it").expect("the job exists");
+    let cancelled = system.seams.submissions.cancel(vec![job]).await.expect("the store takes it");
+    assert!(cancelled[0].is_some(), "the job exists");
     assert_eq!(system.ended(job).await.state, State::Canceled);
     system.finish().await;
 }
@@ -89,7 +90,7 @@ async fn a_stop_waits_neither_for_a_preferred_wait_nor_for_a_stream() {
     waiting.read_to_string(&mut answer).await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
     for job in [job, id] {
-        system.seams.submissions.cancel(job).await.expect("the store takes it");
+        system.seams.submissions.cancel(vec![job]).await.expect("the store takes it");
     }
     system.finish().await;
 }

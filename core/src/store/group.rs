@@ -30,6 +30,10 @@ pub enum CallError<E: std::error::Error + 'static> {
 /// A handle for calling through a group. Clones share the group.
 pub struct Grouped<I, O, E>(mpsc::Sender<Item<I, O, E>>);
 
+/// A place in a group's queue, kept for one call.
+#[must_use = "a place that is not used is given back"]
+pub struct Place<I, O, E>(mpsc::OwnedPermit<Item<I, O, E>>);
+
 impl<I, O, E> Clone for Grouped<I, O, E> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
@@ -69,16 +73,38 @@ where
         Self(tx)
     }
 
+    /// Takes a place in the queue before the input is there: who does costly work for the call does it only when there is one.
+    /// A stopping loop waits for the places that are taken.
+    ///
+    /// # Errors
+    /// `Overloaded` at once when the queue is full; `Stopping`.
+    pub fn reserve(&self) -> Result<Place<I, O, E>, CallError<E>> {
+        self.0.clone().try_reserve_owned().map(Place).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => CallError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => CallError::Stopping,
+        })
+    }
+
     /// Hands in one item and waits for its answer.
     ///
     /// # Errors
-    /// `Overloaded` at once when the queue is full; `Stopping`; `Failed`.
+    /// Those of `reserve`; `Failed`.
     pub async fn call(&self, input: I) -> Result<O, CallError<E>> {
+        self.reserve()?.call(input).await
+    }
+}
+
+impl<I, O, E> Place<I, O, E>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    /// Hands in the item and waits for its answer.
+    ///
+    /// # Errors
+    /// `Failed`; `Stopping` when the loop has died.
+    pub async fn call(self, input: I) -> Result<O, CallError<E>> {
         let (answer, answered) = oneshot::channel();
-        self.0.try_send(Item { input, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => CallError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => CallError::Stopping,
-        })?;
+        self.0.send(Item { input, answer });
         match answered.await {
             Ok(result) => result.map_err(CallError::Failed),
             Err(_) => Err(CallError::Stopping),
@@ -106,5 +132,27 @@ where
                 drop(answer.send(Err(error.clone())));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("never")]
+    struct Never;
+
+    #[tokio::test]
+    async fn a_place_is_kept_while_the_queue_is_full_and_the_loop_stops() {
+        let drain = Drain::new();
+        let group = Grouped::start(&drain, 1, |inputs: Vec<u32>| async { Ok::<_, Never>(inputs) });
+        let place = group.reserve().expect("there is one place");
+        assert!(matches!(group.call(1).await, Err(CallError::Overloaded)));
+        drain.stop();
+        while !matches!(group.reserve(), Err(CallError::Stopping)) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(place.call(2).await.expect("its place was kept"), 2);
     }
 }

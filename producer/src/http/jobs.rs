@@ -91,6 +91,7 @@ pub async fn put(
         (status = 200, description = "The job is over, by this request or before it.", body = JobView),
         (status = 202, description = "The computation is being stopped.", body = JobView),
         (status = 404, description = "unknown_job", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "busy", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "unavailable", body = Problem, content_type = "application/problem+json"),
     ),
 )]

@@ -27,6 +27,7 @@ pub fn problem(refusal: Refusal) -> Problem {
         Refusal::UnknownJob(job) => Problem::unknown_job(*job),
         Refusal::NotFinished(job) => new(Code::NotFinished).about(*job),
         Refusal::Busy { retry_after } => new(Code::Busy).after(*retry_after),
+        Refusal::Internal { .. } => Problem::internal(&refusal),
         Refusal::Unavailable { retry_after, .. } => {
             tracing::warn!(error = %error::chain(&refusal), "a request was refused because the service cannot serve it now");
             new(Code::Unavailable).after(*retry_after)

@@ -74,7 +74,21 @@ pub async fn a_job_that_does_not_exist_has_nothing(seam: &StoreSeam) {
     assert_eq!(seam.store.output(unknown).await.expect("read"), None);
     assert_eq!(seam.store.position(unknown).await.expect("read"), None);
     assert!(seam.events_of(unknown).await.is_empty());
-    assert_eq!(seam.store.cancel(unknown).await.expect("read"), None);
+    assert_eq!(seam.store.cancel(vec![unknown]).await.expect("read"), [None]);
+}
+
+pub async fn a_group_of_cancels_is_answered_in_order_and_each_job_changes_once(seam: &StoreSeam) {
+    let (queued, running, unknown) = (seam.queued().await, seam.running().await.job, JobId::generate());
+    let answers = seam.store.cancel(vec![running, unknown, queued, running]).await.expect("the store takes it");
+    let found: Vec<_> = answers.iter().map(|answer| answer.as_ref().map(|it| (it.job.id, it.job.state, it.changed))).collect();
+    let expected = [
+        Some((running, State::Cancelling, true)),
+        None,
+        Some((queued, State::Canceled, true)),
+        Some((running, State::Cancelling, false)),
+    ];
+    assert_eq!(found, expected);
+    assert!(seam.store.cancel(Vec::new()).await.expect("nothing to do").is_empty());
 }
 
 /// What a second submission shares with the first one.

@@ -152,7 +152,7 @@ impl Given for StoreSeam {
     }
 
     async fn cancel_one(&self, job: JobId) -> Cancelled {
-        self.store.cancel(job).await.expect("the store answers").expect("the job exists")
+        self.store.cancel(vec![job]).await.expect("the store answers").pop().flatten().expect("the job exists")
     }
 
     /// A job of its own in that state.

@@ -105,8 +105,8 @@ impl Submissions for Disturbed {
         self.faults.disturb(Call::Submit, self.submissions.submit(jobs)).await
     }
 
-    async fn cancel(&self, job: JobId) -> Result<Option<Cancelled>, Error> {
-        self.submissions.cancel(job).await
+    async fn cancel(&self, jobs: Vec<JobId>) -> Result<Vec<Option<Cancelled>>, Error> {
+        self.submissions.cancel(jobs).await
     }
 }
 

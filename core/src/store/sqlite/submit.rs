@@ -52,7 +52,12 @@ const INSERT_ALL: &str = concat!("BEGIN IMMEDIATE; ", insert_and_commit!());
 /// The end of a transaction that has seen which jobs stand.
 const INSERT_REST: &str = insert_and_commit!();
 
-const BEGIN_ONE: &str = concat!("BEGIN IMMEDIATE; SELECT json_group_array(", job_array!(), ") FROM job AS j WHERE j.id = ?1");
+/// Begins, and reads the jobs of these ids (`?1`).
+const BEGIN_CANCEL: &str = concat!(
+    "BEGIN IMMEDIATE; SELECT json_group_array(",
+    job_array!(),
+    ") FROM json_each(?1) AS wanted CROSS JOIN job AS j ON j.id = wanted.value"
+);
 
 #[async_trait]
 impl Submissions for SqliteStore {
@@ -69,14 +74,17 @@ impl Submissions for SqliteStore {
         self.submit_among_standing(&jobs).await
     }
 
-    async fn cancel(&self, job: JobId) -> Result<Option<Cancelled>, Error> {
-        let (turn, rows) = self.begin(Durability::Disk, query(BEGIN_ONE).bind(job.to_string())).await?;
+    async fn cancel(&self, wanted: Vec<JobId>) -> Result<Vec<Option<Cancelled>>, Error> {
+        let ids = id_array(wanted.iter().copied())?;
+        let (turn, rows) = self.begin(Durability::Disk, query(BEGIN_CANCEL).bind(ids)).await?;
         let mut ledger = Ledger::at(self.clock.now());
         let mut jobs = Jobs::new(rows::stored(&rows)?);
-        let cancelled = jobs.get_mut(job).map(|stored| {
+        let mut cancel_one = |job: JobId| {
+            let stored = jobs.get_mut(job)?;
             let changed = stored.cancel(&mut ledger);
-            Cancelled { job: stored.job.clone(), changed }
-        });
+            Some(Cancelled { job: stored.job.clone(), changed })
+        };
+        let cancelled = wanted.into_iter().map(&mut cancel_one).collect();
         self.commit(turn, &jobs, &ledger).await?;
         Ok(cancelled)
     }

@@ -185,7 +185,7 @@ async fn a_full_disk_refuses_whole_groups_and_hurts_nothing() {
     assert_eq!(count(&store).await, accepted, "nothing of the refused group");
     let again = store.submit((0..4).map(|_| job(10_000)).collect()).await.expect_err("still full");
     assert!(matches!(again, Error::Full(_)), "{again:?}");
-    assert!(store.cancel(id).await.expect("what needs no room goes on").is_some());
+    assert!(store.cancel(vec![id]).await.expect("what needs no room goes on")[0].is_some());
     limit_to(10_000).await;
     store.submit(vec![job(10_000)]).await.expect("somebody made room");
     assert_eq!(count(&store).await, accepted + 1);
@@ -212,7 +212,7 @@ async fn a_caller_that_goes_away_leaves_a_whole_group_or_nothing() {
             ids
         };
         // The next write waits for what is left of the one before, and rolls back what nobody will finish.
-        store.cancel(id).await.expect("the store goes on");
+        store.cancel(vec![id]).await.expect("the store goes on");
         let mut there = 0;
         for id in ids {
             there += usize::from(store.get(id).await.expect("get").is_some());

@@ -55,7 +55,7 @@ async fn a_result_is_the_output_alone_or_says_why_there_is_none() {
     let problem = check(&result(service.finished(failed()).await).await, Code::NoResult);
     assert_eq!(problem.failure.map(|failure| failure.code), Some(FailureCode::RuntimeError));
     let canceled = service.submit().await;
-    service.store.cancel(canceled).await.expect("store");
+    service.store.cancel(vec![canceled]).await.expect("store");
     assert!(check(&result(canceled).await, Code::NoResult).detail.contains("canceled"));
     check(&result(JobId::generate()).await, Code::UnknownJob);
 }

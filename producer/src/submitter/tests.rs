@@ -1,0 +1,144 @@
+//! What the submitter says when the store or the stop is against it.
+
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use object_store::{ObjectStore, memory::InMemory};
+use siding_core::{
+    broker::memory::MemoryBroker,
+    clock::SystemClock,
+    config::Settings,
+    problem::Code,
+    store::{Error, sqlite::SqliteStore},
+};
+use tempfile::TempDir;
+
+use super::*;
+use crate::{dispatch, http::refusal::problem};
+
+type Fails = fn() -> Error;
+
+/// Fails as it is told.
+struct Failing(Fails);
+
+#[async_trait]
+impl Submissions for Failing {
+    async fn submit(&self, _: Vec<NewJob>) -> Result<Vec<Submitted>, Error> {
+        Err(self.0())
+    }
+
+    async fn cancel(&self, _: Vec<JobId>) -> Result<Vec<Option<Cancelled>>, Error> {
+        Err(self.0())
+    }
+}
+
+struct Given {
+    submitter: Arc<Submitter>,
+    objects: Arc<InMemory>,
+    drain: Drain,
+    _folder: TempDir,
+}
+
+async fn failing(with: Fails) -> Given {
+    let folder = tempfile::tempdir().expect("folder");
+    let version = folder.path().join("models/script/1");
+    std::fs::create_dir_all(&version).expect("folder");
+    let manifest = "name = \"script\"\nversion = \"1\"\ndescription = \"d\"\nlicense = \"MIT\"\nsource = \"\"\nrunner = \"scripted\"\ncost = { base_ms = 1 }\n";
+    std::fs::write(version.join("model.toml"), manifest).expect("file");
+    let settings = Settings::default();
+    let (drain, metrics, objects) = (Drain::new(), Arc::new(Metrics::new()), Arc::new(InMemory::new()));
+    let clock = Arc::new(SystemClock);
+    let store = SqliteStore::open(&folder.path().join("s.sqlite"), &settings.store, clock.clone()).await.expect("store");
+    let broker = MemoryBroker::new(&[], 1);
+    let dispatch = dispatch::Parts {
+        publisher: broker.clone(),
+        store: store.clone(),
+        bus: broker.clone(),
+        lanes: settings.lanes().expect("valid"),
+        clock,
+        metrics: metrics.clone(),
+        relay_poll: Duration::from_secs(1),
+        unpublished_max: 10,
+    };
+    let parts = Parts {
+        repository: Arc::new(Repository::open(&folder.path().join("models"), true).expect("repository")),
+        blobs: Blobs::new(objects.clone()),
+        submissions: Arc::new(Failing(with)),
+        jobs: store,
+        outbox: dispatch::start(&drain, dispatch),
+        bus: broker,
+        metrics,
+        lanes: settings.lanes().expect("valid"),
+        settings: settings.submit.clone(),
+    };
+    Given { submitter: Submitter::start(&drain, parts), objects, drain, _folder: folder }
+}
+
+fn large() -> Submission {
+    let pad = "x".repeat(limits::INLINE_BYTES_MAX);
+    Submission {
+        id: None,
+        idempotency_key: None,
+        model: "script".parse().expect("a name"),
+        version: None,
+        input: format!(r#"{{"op":"echo","value":"{pad}"}}"#).into(),
+        expected_ms: None,
+        delay_ms: None,
+        start_deadline_ms: None,
+        run_timeout_ms: None,
+        attempts_max: None,
+        traceparent: None,
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_will_not_come_back_by_itself_is_not_called_busy() {
+    let rows: [(Fails, Code); 5] = [
+        (|| Error::Unavailable("secret".into()), Code::Unavailable),
+        (|| Error::Full("secret".into()), Code::Unavailable),
+        (|| Error::ReadOnly("secret".into()), Code::Internal),
+        (|| Error::Corrupt("secret".into()), Code::Internal),
+        (|| Error::Broken { what: "secret", source: "secret".into() }, Code::Internal),
+    ];
+    for (with, expected) in rows {
+        let given = failing(with).await;
+        for refusal in [
+            given.submitter.submit(large()).await.expect_err("refused"),
+            given.submitter.cancel(JobId::generate()).await.expect_err("refused"),
+        ] {
+            let reason = refusal.reason();
+            let problem = problem(refusal);
+            assert_eq!((problem.code, reason), (expected, expected.as_str()));
+            assert!(!problem.detail.contains("secret"), "causes are for the log: {}", problem.detail);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_submission_that_finds_no_place_leaves_no_blob() {
+    let given = failing(|| Error::Unavailable("not asked".into())).await;
+    given.drain.stopped(Duration::from_secs(20)).await.expect("the loops end");
+    let refusal = given.submitter.submit(large()).await.expect_err("refused");
+    assert!(matches!(refusal, Refusal::Unavailable { source: None, .. }), "{refusal:?}");
+    let left: Vec<_> = given.objects.list(None).try_collect().await.expect("list");
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn the_words_for_metrics_are_the_codes_that_callers_see() {
+    let job = JobId::generate();
+    let (model, why) = ("m".parse().expect("a name"), "why".to_owned());
+    let rows = [
+        Refusal::BrokenModel { model, why },
+        Refusal::Invalid(Vec::new()),
+        Refusal::InFlight,
+        Refusal::KeyReused(job),
+        Refusal::IdTaken(job),
+        Refusal::UnknownJob(job),
+        Refusal::NotFinished(job),
+        Refusal::Busy { retry_after: RETRY_AFTER },
+    ];
+    for refusal in rows {
+        let reason = refusal.reason();
+        assert_eq!(problem(refusal).code.as_str(), reason);
+    }
+}
