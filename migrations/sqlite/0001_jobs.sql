@@ -64,6 +64,8 @@ CREATE INDEX job_start_deadline ON job (start_deadline_at)
   WHERE state = 'queued' AND started_at IS NULL AND start_deadline_at IS NOT NULL;
 -- Lists, newest first.
 CREATE INDEX job_created ON job (created_at, id);
+-- Lists of those that ended badly. Partial: a job that succeeds costs nothing here.
+CREATE INDEX job_unsuccessful ON job (state, created_at, id) WHERE state IN ('failed', 'canceled', 'expired');
 
 CREATE TABLE event (
   job_id  TEXT    NOT NULL REFERENCES job (id) ON DELETE CASCADE,

@@ -40,6 +40,8 @@ use connection::{Readers, Writer};
 pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
+    /// One connection for lists alone: a filter that matches little walks far, and nobody else may wait behind it.
+    lists: Readers,
     clock: Arc<dyn Clock>,
 }
 
@@ -57,8 +59,8 @@ impl SqliteStore {
     /// `ReadOnly` when the file or its folder cannot be written, `Corrupt` when it is not a database, `SchemaUnknown` when a newer
     /// version has written it, `Unavailable` when it is locked for longer than `busy_timeout_ms`, `Full`.
     pub async fn open(path: &Path, settings: &config::Store, clock: Arc<dyn Clock>) -> Result<Arc<Self>, Error> {
-        let (writer, readers) = open::open(path, settings).await?;
-        Ok(Arc::new(Self { writer, readers, clock }))
+        let (writer, readers, lists) = open::open(path, settings).await?;
+        Ok(Arc::new(Self { writer, readers, lists, clock }))
     }
 
     /// Closes the file once running calls are done, and copies its log into it. Dropping the store closes it too, a little later
@@ -67,6 +69,7 @@ impl SqliteStore {
     /// # Errors
     /// As any call; everything that was answered is safe whatever this says.
     pub async fn close(&self) -> Result<(), Error> {
+        self.lists.close().await?;
         self.readers.close().await?;
         self.writer.close().await
     }

@@ -6,7 +6,7 @@
 //! statement.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{Mutex as Lock, PoisonError},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use sqlx::{
     ConnectOptions, Connection, SqliteConnection, query::Query, sqlite::SqliteArguments, sqlite::SqliteConnectOptions,
     sqlite::SqliteRow,
 };
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 use super::errors;
 use crate::store::Error;
@@ -168,8 +168,10 @@ impl Turn<'_> {
 /// Connections for reading.
 pub(super) struct Readers {
     links: Vec<Link>,
-    /// Where the next call waits when all are in use.
-    next: AtomicUsize,
+    /// One permit for each link that is free: callers wait in order, and for whichever is free first.
+    room: Semaphore,
+    /// Which are free. Taken from by whoever holds a permit, given back before the permit is.
+    free: Lock<Vec<usize>>,
     /// Longest wait for a connection.
     patience: Duration,
 }
@@ -180,7 +182,8 @@ impl Readers {
         for _ in 0..count.max(1) {
             links.push(Link::open(options.clone()).await?);
         }
-        Ok(Self { links, next: AtomicUsize::new(0), patience })
+        let free = Lock::new((0..links.len()).collect());
+        Ok(Self { room: Semaphore::new(links.len()), links, free, patience })
     }
 
     pub(super) async fn close(&self) -> Result<(), Error> {
@@ -190,21 +193,33 @@ impl Readers {
         Ok(())
     }
 
-    /// Runs one reading statement on a free connection, or on the next one that becomes free.
+    /// Runs one reading statement on a free connection, or on the first one that becomes free.
     pub(super) async fn rows(&self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, Error> {
-        for link in &self.links {
-            if let Ok(slot) = link.slot.try_lock() {
-                return link.prepare(slot).await?.whole(statement).await;
-            }
-        }
-        let link = &self.links[self.next.fetch_add(1, Ordering::Relaxed) % self.links.len()];
-        let turn = tokio::time::timeout(self.patience, link.turn());
-        let mut turn = turn.await.map_err(|elapsed| Error::Unavailable(elapsed.into()))??;
-        turn.whole(statement).await
+        let waited = tokio::time::timeout(self.patience, self.room.acquire());
+        let _permit = waited.await.map_err(|elapsed| Error::Unavailable(elapsed.into()))?.expect("it is never closed");
+        // Declared after the permit, so given back before it, however this call ends.
+        let taken = Taken { readers: self, index: self.free_links().pop().expect("as many permits as free links") };
+        self.links[taken.index].turn().await?.whole(statement).await
+    }
+
+    fn free_links(&self) -> std::sync::MutexGuard<'_, Vec<usize>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs one reading statement that gives at most one row.
     pub(super) async fn row(&self, statement: Statement<'_>) -> Result<Option<SqliteRow>, Error> {
         Ok(self.rows(statement).await?.pop())
+    }
+}
+
+/// A link in use by one call.
+struct Taken<'a> {
+    readers: &'a Readers,
+    index: usize,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.readers.free_links().push(self.index);
     }
 }

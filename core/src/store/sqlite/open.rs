@@ -29,7 +29,7 @@ const WRITER_CACHE: &str = "-32768";
 const ROWS_BUFFERED: usize = 2 * limits::GROUP_ROWS_MAX;
 
 /// Opens the file for writing, brings its schema up to date, and opens it for reading.
-pub(super) async fn open(path: &Path, settings: &config::Store) -> Result<(Writer, Readers), Error> {
+pub(super) async fn open(path: &Path, settings: &config::Store) -> Result<(Writer, Readers, Readers), Error> {
     let busy_timeout = Duration::from_millis(settings.busy_timeout_ms);
     let common = SqliteConnectOptions::new()
         .filename(path)
@@ -49,8 +49,10 @@ pub(super) async fn open(path: &Path, settings: &config::Store) -> Result<(Write
     let disk = writing.clone().synchronous(SqliteSynchronous::Full);
     migrate(&disk).await?;
     let writer = Writer::open(disk, writing.synchronous(SqliteSynchronous::Normal), strongest(settings)).await?;
-    let readers = Readers::open(&common.read_only(true), settings.readers, busy_timeout).await?;
-    Ok((writer, readers))
+    let reading = common.read_only(true);
+    let readers = Readers::open(&reading, settings.readers, busy_timeout).await?;
+    let lists = Readers::open(&reading, 1, busy_timeout).await?;
+    Ok((writer, readers, lists))
 }
 
 fn strongest(settings: &config::Store) -> Durability {

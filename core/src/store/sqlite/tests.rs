@@ -285,3 +285,16 @@ async fn the_schema_refuses_a_job_that_contradicts_itself() {
     assert!(orphan.execute(&mut shell).await.is_err(), "an event needs its job");
     query("UPDATE job SET due_at = 5").execute(&mut shell).await.expect("what does not contradict is allowed");
 }
+
+#[tokio::test]
+async fn a_list_of_failed_jobs_walks_neither_the_table_nor_a_sort() {
+    let (folder, path, _) = with_one_job().await;
+    let mut outsider = outsider(&path).await;
+    let explain = format!("EXPLAIN QUERY PLAN {}", super::read::LIST_UNSUCCESSFUL);
+    let rows = sqlx::query(sqlx::AssertSqlSafe(explain)).fetch_all(&mut outsider).await.expect("a plan");
+    let plan: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, "detail")).collect();
+    let plan = plan.join("; ");
+    assert!(plan.contains("job_unsuccessful (state=? AND (created_at,id)<(?,?))"), "{plan}");
+    assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    drop(folder);
+}
