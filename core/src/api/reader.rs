@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 use super::JobView;
 use crate::{
     blob::{self, Blobs},
+    error,
     id::JobId,
     job::State,
-    problem::Problem,
+    problem::{Code, Problem},
     retry::{Policy, retry},
     store::{self, JobRecord, Jobs},
 };
@@ -44,7 +45,8 @@ impl Reader {
         found.ok_or_else(|| Problem::unknown_job(job))
     }
 
-    /// The whole view of a job: with its position while it is queued, and with its output once it has one.
+    /// The whole view of a job: with its position while it is queued, and with its output once it has one. An output that is
+    /// missing or damaged is left out: everything else about the job is still true.
     ///
     /// # Errors
     /// As `record`.
@@ -54,7 +56,7 @@ impl Reader {
             _ => None,
         };
         let output = match record.has_output {
-            true => Some(self.output(record.id).await?),
+            true => self.load(record.id).await?,
             false => None,
         };
         Ok(JobView::new(record, position, output))
@@ -65,11 +67,30 @@ impl Reader {
     /// # Errors
     /// As `record`; `internal` also for an output that is missing or damaged.
     pub async fn output(&self, job: JobId) -> Result<Box<RawValue>, Problem> {
+        let lost = || {
+            Problem::new(
+                Code::Internal,
+                "The job has succeeded, but its output is missing or damaged in the service's blob store.",
+            )
+        };
+        self.load(job).await?.ok_or_else(|| lost().about(job))
+    }
+
+    /// `None` for an output that is missing or damaged, which is logged here.
+    async fn load(&self, job: JobId) -> Result<Option<Box<RawValue>>, Problem> {
         let payload = retry(Policy::StoreRequest, || self.jobs.output(job)).await?;
         let payload = payload.ok_or_else(|| Problem::unknown_job(job))?;
-        let text = retry::<_, blob::Error, _, _>(Policy::StoreRequest, || self.blobs.load_text(&payload)).await?;
-        RawValue::from_string(text.to_string()).map_err(|source| {
+        let text = match retry::<_, blob::Error, _, _>(Policy::StoreRequest, || self.blobs.load_text(&payload)).await {
+            Ok(text) => text,
+            Err(lost @ (blob::Error::Missing(_) | blob::Error::Damaged(_))) => {
+                tracing::error!(job.id = %job, error = %error::chain(&lost), "an output is lost; the job is shown without it");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let output = RawValue::from_string(text.to_string()).map_err(|source| {
             Problem::internal(&store::Error::Broken { what: "an output is JSON text", source: source.into() }).about(job)
-        })
+        })?;
+        Ok(Some(output))
     }
 }

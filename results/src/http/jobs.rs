@@ -42,9 +42,12 @@ pub async fn get(State(state): State<Arc<ResultsState>>, JobPath(id): JobPath) -
     }
     let record = state.reader.record(id).await?;
     let finished = record.state.is_terminal();
+    let has_output = record.has_output;
     let view = state.reader.view(record).await?;
+    // An output that is missing now may be put back.
+    let whole = has_output == view.output.is_some();
     let view = Bytes::from(serde_json::to_vec(&view).map_err(|error| Problem::internal(&error))?);
-    if finished && view.len() <= VIEW_BYTES_CACHED_MAX {
+    if finished && whole && view.len() <= VIEW_BYTES_CACHED_MAX {
         state.cache.put(&key, view.clone(), VIEW_TTL).await;
     }
     Ok(json(view))
