@@ -25,7 +25,8 @@ use crate::{
     limits,
 };
 
-/// Why a store call failed. Nothing of the call has happened, unless it is `Unknown`.
+/// Why a store call failed. Nothing of the call has happened, with one exception: an `Unavailable` whose connection was lost in the middle of a
+/// commit may have happened. Repeating is safe either way: every writing call finds what it has done before.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Locked by another process, out of connections, or not reachable: may pass.

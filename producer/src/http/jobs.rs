@@ -109,9 +109,8 @@ pub async fn cancel(State(state): State<Arc<ProducerState>>, JobPath(id): JobPat
     params(("id" = String, Path, description = "The finished job's id.")),
     responses(
         (status = 202, description = "The new job.", body = JobView),
-        (status = 404, description = "unknown_job, unknown_model, unknown_version", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "unknown_job", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "not_finished", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "broken_model", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "busy", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "unavailable", body = Problem, content_type = "application/problem+json"),
     ),

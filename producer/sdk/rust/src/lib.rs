@@ -9,7 +9,8 @@
 //! use siding_client::{Client, Submission};
 //!
 //! let client = Client::new("http://127.0.0.1:7433")?;
-//! let input = serde_json::json!({"x": {"shape": [1, 2], "data": [0.5, 0.25]}, "iters": {"shape": [], "data": [1000]}});
+//! let x = vec![0.5; 64];
+//! let input = serde_json::json!({"x": {"shape": [1, 64], "data": x}, "iters": {"shape": [], "data": [1000]}});
 //! let job = client.submit(&Submission::new("spin", &input)?).await?;
 //!
 //! let mut events = client.events(job.id, 0);
