@@ -1,11 +1,18 @@
 //! Stopping: a cancel stops the computation, a timeout ends a run, a drain hands back what does not finish.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Condvar, Mutex},
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 use siding_client::Submission;
-use siding_core::job::{FailureCode, State};
+use siding_core::{
+    job::{FailureCode, State},
+    model::repository::Model,
+};
 use siding_tests::harness::{Options, TestSystem, eventually};
+use siding_worker::runtime::{LoadError, LoadedModel, ModelRuntime, RunControl, RunError, RuntimeReport, scripted::Scripted};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn client_id(job: siding_core::id::JobId) -> siding_client::JobId {
@@ -113,5 +120,52 @@ async fn a_drained_worker_finishes_what_it_can_and_hands_back_the_rest_uncounted
     system.start_worker();
     system.in_state(slow, State::Running).await;
     system.client.cancel(client_id(slow)).await.expect("accepted");
+    system.finish().await;
+}
+
+/// A runtime whose runs do not heed their stop until they are let go.
+struct Deaf(Arc<(Mutex<bool>, Condvar)>);
+
+impl ModelRuntime for Deaf {
+    fn report(&self) -> RuntimeReport {
+        Scripted::new().report()
+    }
+
+    fn load(&self, _: &Model) -> Result<Box<dyn LoadedModel>, LoadError> {
+        Ok(Box::new(Self(self.0.clone())))
+    }
+}
+
+impl LoadedModel for Deaf {
+    fn run(&mut self, _: &str, _: &RunControl) -> Result<String, RunError> {
+        let held = self.0.0.lock().expect("no panic under this lock");
+        drop(self.0.1.wait_while(held, |let_go| !*let_go).expect("no panic under this lock"));
+        Ok("\"late\"".into())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_ignores_its_stop_costs_its_slot_and_no_further_attempt() {
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let options = Options { runtime: Arc::new(Deaf(gate.clone())), ..Options::default() };
+    let mut system = TestSystem::start_with(options).await;
+    let noop = Submission::new("scripted", &json!({"op": "noop"})).expect("json");
+    let timed_out = system.submit_as(&noop.clone().with_run_timeout(Duration::from_millis(100))).await;
+    let cancelled = system.submit_as(&noop).await;
+    system.in_state(cancelled, State::Running).await;
+    system.client.cancel(client_id(cancelled)).await.expect("accepted");
+    let ended = system.ended(timed_out).await;
+    assert_eq!((ended.failure.expect("it failed").code, ended.attempt.0), (FailureCode::RunTimeout, 1));
+    assert_eq!(system.ended(cancelled).await.state, State::Canceled);
+    let worker = system.services().take_worker().expect("there is a worker");
+    assert_eq!(worker.slots_hung(), 2);
+    *gate.0.lock().expect("no panic under this lock") = true;
+    gate.1.notify_all();
+    eventually("the slots are free again", TestSystem::patience(), || async {
+        if worker.slots_hung() == 0 { Ok(()) } else { Err("they hang".to_owned()) }
+    })
+    .await;
+    worker.stop().await.expect("it stops in time");
+    assert_eq!(system.job(cancelled).await.state, State::Canceled, "what it says now is refused");
     system.finish().await;
 }

@@ -85,7 +85,9 @@ async fn a_panicking_run_costs_its_job_and_nobody_else() {
         assert_eq!(system.ended(other).await.state, State::Succeeded);
     }
     let ended = system.ended(panicking).await;
-    assert_eq!((ended.failure.expect("it failed").code, ended.attempt.0), (FailureCode::Panicked, 2));
+    let failure = ended.failure.expect("it failed");
+    assert_eq!((failure.code, ended.attempt.0), (FailureCode::Panicked, 2));
+    assert_eq!(failure.message, "the run panicked", "what a panic says is for the log");
     system.finish().await;
 }
 
@@ -130,6 +132,18 @@ async fn a_worker_that_cannot_extend_its_lease_stops_the_work_before_the_lease_e
     system.faults.heal();
     system.client.cancel(job.to_string().parse().expect("an id")).await.expect("accepted");
     assert_eq!(system.ended(job).await.state, State::Canceled);
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_stalls_the_extension_of_leases_delays_no_timeout() {
+    let system = TestSystem::start().await;
+    system.faults.inject(Call::Extend, Fault::Stalled, 1_000);
+    // The lease of 2 s is extended after 0.5 s, in vain; the timeout comes before the lease is fenced.
+    let script = submission(&json!({"op": "hang"})).with_run_timeout(Duration::from_millis(900));
+    let job = system.submit_as(&script).await;
+    let ended = system.ended(job).await;
+    assert_eq!((ended.failure.expect("it failed").code, ended.attempt), (FailureCode::RunTimeout, Attempt(1)));
     system.finish().await;
 }
 

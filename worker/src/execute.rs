@@ -63,7 +63,11 @@ impl Executor {
                 end.map_or_else(RunEnd::Error, RunEnd::Output)
             }
             Ok(Err(not_loaded)) => RunEnd::NotLoaded(not_loaded),
-            Err(panic) => RunEnd::Panicked(message(panic.as_ref())),
+            Err(panic) => {
+                tracing::error!(job.id = %running.work.job, attempt = running.work.attempt.0, model.name = %name, model.version = %version,
+                    panic.message = message(panic.as_ref()), "the run panicked");
+                RunEnd::Panicked
+            }
         }
     }
 
@@ -96,10 +100,10 @@ impl Executor {
     }
 }
 
-fn message(panic: &(dyn std::any::Any + Send)) -> String {
+fn message(panic: &(dyn std::any::Any + Send)) -> &str {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => (*text).to_owned(),
-        (None, Some(text)) => text.clone(),
-        (None, None) => "without a message".to_owned(),
+        (Some(text), _) => text,
+        (None, Some(text)) => text,
+        (None, None) => "without a message",
     }
 }

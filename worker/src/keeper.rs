@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashSet,
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,18 +14,24 @@ use siding_core::{
     drain::Drain,
     error::chain,
     id::WorkerId,
-    store::{Attempts, Extended, Lease},
+    store::{self, Attempts, Extended, Lease},
     telemetry::Metrics,
 };
 
-use crate::running::{Running, RunningJobs, StopReason};
+use crate::{
+    recorder::Recorder,
+    running::{Running, RunningJobs, StopReason},
+    runtime::RunError,
+    verdict::RunEnd,
+};
 
 /// How often the keeper looks at its jobs: the resolution of run timeouts and of the self-fence.
 const TICK: Duration = Duration::from_millis(100);
 /// A lease is extended after this share of it, and the work is stopped after that share without success.
 const EXTEND_AFTER: f64 = 0.25;
 const FENCE_AFTER: f64 = 0.75;
-/// How long a run that was told to stop keeps its lease. A run that hangs in native code for longer loses its job, and holds its slot.
+/// How long a run may take to heed its stop. A run that hangs in native code for longer is recorded as stopped without its help: another
+/// attempt would hang the next slot. It holds its slot until it returns, and the fence refuses what it says then.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the keeper works with.
@@ -37,6 +44,8 @@ pub struct Parts {
     pub bus: Arc<dyn EventBus>,
     /// Whose leases.
     pub running: Arc<RunningJobs>,
+    /// Where the end of a run that does not heed its stop is recorded.
+    pub recorder: Recorder,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -47,16 +56,16 @@ enum Care {
     Nothing,
     Extend,
     Stop(StopReason),
-    /// It was told to stop and does not: let its lease run out, so that the job goes on without it.
+    /// It was told to stop and does not: record its end without it.
     GiveUp,
 }
 
 /// The decision for one job: pure.
 fn care(lease: Duration, lease_age: Duration, ran_for: Duration, run_timeout: Duration, stopped_for: Option<Duration>) -> Care {
-    if stopped_for.is_some_and(|stopped_for| stopped_for > STOP_PATIENCE) {
-        Care::GiveUp
-    } else if lease_age >= lease.mul_f64(FENCE_AFTER) {
+    if lease_age >= lease.mul_f64(FENCE_AFTER) {
         Care::Stop(StopReason::LeaseLost)
+    } else if stopped_for.is_some_and(|stopped_for| stopped_for > STOP_PATIENCE) {
+        Care::GiveUp
     } else if ran_for > run_timeout && stopped_for.is_none() {
         Care::Stop(StopReason::Timeout)
     } else if lease_age >= lease.mul_f64(EXTEND_AFTER) {
@@ -69,7 +78,10 @@ fn care(lease: Duration, lease_age: Duration, ran_for: Duration, run_timeout: Du
 /// Starts the loop; it ends at the stop signal of `drain`, which comes after the last job has left.
 pub fn start(drain: &Drain, parts: Parts) {
     let stop = drain.clone();
+    let parts = Arc::new(parts);
     drain.spawn(async move {
+        // At most one extension is under way, beside the loop: a store that stalls must not delay fences, timeouts and cancels.
+        let mut extending: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = None;
         let mut hints = parts.bus.listen();
         let mut cancelled = HashSet::new();
         let mut tick = tokio::time::interval(TICK);
@@ -77,9 +89,14 @@ pub fn start(drain: &Drain, parts: Parts) {
         loop {
             tokio::select! {
                 () = stop.stopping() => return,
+                () = async { if let Some(extending) = &mut extending { extending.await } }, if extending.is_some() => {
+                    // What is still to be extended waits for the tick: a store that refuses is not asked without a pause.
+                    extending = None;
+                    continue;
+                }
                 _ = tick.tick() => {}
                 heard = hints.next() => match heard {
-                    Heard::Hint(Hint::Cancel { job }) => { cancelled.insert(job); }
+                    Heard::Hint(Hint::Cancel { job }) if parts.running.get(job).is_some() => { cancelled.insert(job); }
                     Heard::Hint(_) => continue,
                     // Any job may have been cancelled: ask about all of them.
                     Heard::Missed => cancelled.extend(parts.running.all().iter().map(|running| running.work.job)),
@@ -87,14 +104,17 @@ pub fn start(drain: &Drain, parts: Parts) {
                     Heard::Closed => { tick.tick().await; hints = parts.bus.listen(); }
                 },
             }
-            look_after(&parts, |running| cancelled.contains(&running.work.job)).await;
-            cancelled.clear();
+            let extend = look_after(&stop, &parts, |running| cancelled.contains(&running.work.job));
+            if extending.is_none() && !extend.is_empty() {
+                extending = Some(Box::pin(extend_leases(parts.clone(), extend)));
+                cancelled.clear();
+            }
         }
     });
 }
 
-/// Looks once at every job; `ask` picks those whose lease is extended now, whatever its age.
-async fn look_after(parts: &Parts, ask: impl Fn(&Running) -> bool) {
+/// Looks once at every job and returns those whose lease is to be extended; `ask` picks some whatever their lease's age.
+fn look_after(drain: &Drain, parts: &Parts, ask: impl Fn(&Running) -> bool) -> Vec<Arc<Running>> {
     let mut extend = Vec::new();
     for running in parts.running.all() {
         let stopped_for = running.stopped().map(|(_, at)| at.elapsed());
@@ -107,19 +127,31 @@ async fn look_after(parts: &Parts, ask: impl Fn(&Running) -> bool) {
             }
             Care::Extend => extend.push(running),
             Care::Nothing if ask(&running) => extend.push(running),
+            Care::GiveUp if running.hang() => {
+                tracing::error!(job.id = %running.work.job, attempt = running.work.attempt.0, model.name = %running.work.model,
+                    "a run does not stop; its job ends without it, and its slot is lost until it returns");
+                let recorder = parts.recorder.clone();
+                drain.spawn(async move { recorder.finished(running, RunEnd::Error(RunError::Stopped)).await });
+            }
             Care::Nothing | Care::GiveUp => {}
         }
     }
-    if !extend.is_empty() {
-        extend_leases(parts, &extend).await;
-    }
+    extend
 }
 
-async fn extend_leases(parts: &Parts, running: &[Arc<Running>]) {
+/// How long until the first of these leases is fenced: an answer after that is of no use to it.
+fn nearest_fence(running: &[Arc<Running>]) -> Duration {
+    let left = |running: &Arc<Running>| running.lease.mul_f64(FENCE_AFTER).saturating_sub(running.lease_from().elapsed());
+    running.iter().map(left).min().unwrap_or_default().max(TICK)
+}
+
+async fn extend_leases(parts: Arc<Parts>, running: Vec<Arc<Running>>) {
     let lease = |running: &Arc<Running>| Lease { job: running.work.job, attempt: running.work.attempt, lease: running.lease };
     let leases: Vec<Lease> = running.iter().map(lease).collect();
     let asked_at = Instant::now();
-    match parts.store.extend(parts.worker, &leases).await {
+    let patience = nearest_fence(&running);
+    let answer = tokio::time::timeout(patience, parts.store.extend(parts.worker, &leases)).await;
+    match answer.unwrap_or_else(|_| Err(store::Error::Unavailable("no answer before the nearest fence".into()))) {
         Ok(answers) => {
             for (running, answer) in running.iter().zip(answers) {
                 match answer {
@@ -162,7 +194,8 @@ mod tests {
             (300, 501, None, Care::Stop(StopReason::Timeout)),
             (300, 501, Some(1), Care::Extend),
             (800, 501, None, Care::Stop(StopReason::LeaseLost)),
-            (300, 501, Some(10_001), Care::GiveUp),
+            (200, 501, Some(10_001), Care::GiveUp),
+            (800, 501, Some(10_001), Care::Stop(StopReason::LeaseLost)),
         ];
         for (age, ran, stopped, expected) in rows {
             assert_eq!(care(lease, ms(age), ms(ran), ms(500), stopped.map(ms)), expected, "{age} {ran} {stopped:?}");

@@ -4,7 +4,10 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -40,6 +43,8 @@ pub struct Running {
     stop: OnceLock<(StopReason, Instant)>,
     /// Set once, by the slot that starts it.
     started: OnceLock<Instant>,
+    /// Set once, by the keeper: the run does not heed its stop, and its end was recorded without it.
+    hung: AtomicBool,
     /// From when the lease counts: the moment before the store was last asked. Written by the keeper, read by it.
     lease_from: Mutex<Instant>,
     /// The unsettled delivery of an `on_record` lane; taken by the recorder.
@@ -70,6 +75,7 @@ impl Running {
             control,
             stop: OnceLock::new(),
             started: OnceLock::new(),
+            hung: AtomicBool::new(false),
             lease_from: Mutex::new(asked_at),
             delivery: Mutex::new(delivery),
         }
@@ -86,6 +92,17 @@ impl Running {
     #[must_use]
     pub fn stopped(&self) -> Option<(StopReason, Instant)> {
         self.stop.get().copied()
+    }
+
+    /// It does not heed its stop. Returns whether this is news.
+    pub fn hang(&self) -> bool {
+        !self.hung.swap(true, Ordering::SeqCst)
+    }
+
+    /// Whether its end was recorded without it.
+    #[must_use]
+    pub fn is_hung(&self) -> bool {
+        self.hung.load(Ordering::SeqCst)
     }
 
     /// A slot starts it now.

@@ -138,6 +138,12 @@ impl Slots {
         View { slots, busy, by_lane: state.by_lane.clone() }
     }
 
+    /// How many slots run something that does not heed its stop: they take nothing until it returns.
+    #[must_use]
+    pub fn hung(&self) -> usize {
+        self.lock().running.iter().flatten().filter(|running| running.is_hung()).count()
+    }
+
     /// Puts claimed jobs at the end of the ready queue.
     pub fn push(&self, jobs: impl IntoIterator<Item = Ready>) {
         let mut state = self.lock();

@@ -13,7 +13,7 @@ use siding_core::{
     broker::Delivery,
     clock::Clock,
     drain::Drain,
-    error::chain,
+    error::{Classified, chain},
     id::WorkerId,
     lane::{Ack, Lanes},
     retry::{Policy, retry},
@@ -43,6 +43,8 @@ const HELD_MAX: Duration = Duration::from_millis(250);
 const UNSEEN_MAX: Duration = Duration::from_millis(200);
 /// A claimed job that cannot start for so long because every slot is busy is handed back to the queue.
 const READY_MAX: Duration = Duration::from_millis(250);
+/// How long the reading of an input may take, with its second tries.
+const INPUT_PATIENCE: Duration = Duration::from_secs(30);
 /// Pause after the store has refused a claim.
 const STORE_PAUSE: Duration = Duration::from_millis(200);
 
@@ -289,13 +291,20 @@ impl Taking {
         let (blobs, recorder) = (self.parts.blobs.clone(), self.parts.recorder.clone());
         let coming = self.parts.slots.expect(running.clone());
         self.drain.spawn(async move {
-            match retry(Policy::StoreRequest, || blobs.load_text(&input)).await {
-                Ok(input) => coming.arrived(input),
-                Err(error) => {
+            let loaded = tokio::time::timeout(INPUT_PATIENCE, retry(Policy::StoreRequest, || blobs.load_text(&input))).await;
+            let end = match loaded {
+                Ok(Ok(input)) => return coming.arrived(input),
+                Ok(Err(error)) => {
                     tracing::error!(job.id = %running.work.job, error = chain(&error), "cannot read the job's input");
-                    recorder.finished(running, RunEnd::NoInput("the job's input could not be read".into())).await;
+                    // What is missing or damaged is so for the next attempt too.
+                    if error.is_transient() { RunEnd::NoInput } else { RunEnd::InputLost }
                 }
-            }
+                Err(_) => {
+                    tracing::error!(job.id = %running.work.job, waited_ms = INPUT_PATIENCE.as_millis(), "the blob store does not answer");
+                    RunEnd::NoInput
+                }
+            };
+            recorder.finished(running, end).await;
         });
     }
 }

@@ -17,12 +17,14 @@ pub enum RunEnd {
     Output(String),
     /// It returned an error.
     Error(RunError),
-    /// It panicked, with this message.
-    Panicked(String),
+    /// It panicked. What it said is in the log and nowhere else: it may name paths and values.
+    Panicked,
     /// The model could not be loaded.
     NotLoaded(String),
     /// The input's blob could not be read.
-    NoInput(String),
+    NoInput,
+    /// The input's blob is missing or damaged, and will stay so.
+    InputLost,
     /// It was handed back before it was started.
     NotStarted,
 }
@@ -66,9 +68,13 @@ pub fn verdict(end: RunEnd, stop: Option<StopReason>, work: &Work, now: Timestam
             }
             None => failed(FailureCode::RuntimeError, "the runtime stopped the run without being asked".into()),
         },
-        RunEnd::Panicked(message) => failed(FailureCode::Panicked, format!("the run panicked: {message}")),
+        RunEnd::Panicked => failed(FailureCode::Panicked, "the run panicked".into()),
         RunEnd::NotLoaded(message) => failed(FailureCode::ModelUnavailable, message),
-        RunEnd::NoInput(message) => failed(FailureCode::RuntimeError, message),
+        RunEnd::NoInput => failed(FailureCode::RuntimeError, "the job's input could not be read".into()),
+        RunEnd::InputLost => {
+            let failure = Failure::new(FailureCode::RuntimeError, "the job's stored input is missing or damaged");
+            Verdict::Record(Finish::Failed { failure, retry_at: None })
+        }
         RunEnd::NotStarted => match stop {
             Some(StopReason::Cancel) => Verdict::Record(Finish::Stopped),
             Some(StopReason::LeaseLost) => Verdict::Discard,
@@ -127,9 +133,10 @@ mod tests {
             (stopped(), Some(S::LeaseLost), 0, "discard"),
             (stopped(), Some(S::Timeout), 0, "run_timeout final"),
             (stopped(), None, 0, "runtime_error retried"),
-            (RunEnd::Panicked("x".into()), None, 0, "panicked retried"),
+            (RunEnd::Panicked, None, 0, "panicked retried"),
             (RunEnd::NotLoaded("x".into()), None, 0, "model_unavailable retried"),
-            (RunEnd::NoInput("x".into()), None, 0, "runtime_error retried"),
+            (RunEnd::NoInput, None, 0, "runtime_error retried"),
+            (RunEnd::InputLost, None, 0, "runtime_error final"),
             (RunEnd::NotStarted, None, 0, "interrupted not_started"),
             (RunEnd::NotStarted, Some(S::Drain), 0, "interrupted drain"),
             (RunEnd::NotStarted, Some(S::Cancel), 0, "stopped"),

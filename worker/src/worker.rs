@@ -102,6 +102,7 @@ impl Worker {
                 store: parts.store.clone(),
                 bus: parts.bus.clone(),
                 running: running.clone(),
+                recorder: recorder.clone(),
                 metrics: parts.metrics.clone(),
             },
         );
@@ -131,13 +132,20 @@ impl Worker {
         }
     }
 
-    /// Stops: takes nothing more, waits for running jobs as long as configured, interrupts the rest, records everything.
+    /// How many slots are lost to runs that do not heed their stop.
+    #[must_use]
+    pub fn slots_hung(&self) -> usize {
+        self.slots.hung()
+    }
+
+    /// Stops: takes nothing more, waits for running jobs as long as configured, interrupts the rest, records everything. Every step is
+    /// taken, also after one that did not end in time; the first such step is the error.
     ///
     /// # Errors
     /// `Unfinished` when a run does not end although it was stopped (it hangs in native code), or the store does not take the last
     /// records: those jobs run again when their leases are over.
     pub async fn stop(self) -> Result<(), Unfinished> {
-        self.intake.stopped(LOOPS_PATIENCE).await?;
+        let intake = self.intake.stopped(LOOPS_PATIENCE).await;
         if tokio::time::timeout(self.patience, self.running.none_left()).await.is_err() {
             for running in self.running.all() {
                 running.stop(StopReason::Drain);
@@ -145,20 +153,14 @@ impl Worker {
         }
         let stopped = tokio::time::timeout(STOP_PATIENCE, self.running.none_left()).await;
         self.slots.end();
-        self.rest.stopped(LOOPS_PATIENCE).await?;
-        if stopped.is_err() {
-            // A thread that hangs cannot be joined; it ends with the process.
-            return Err(Unfinished { left: self.running.all().len(), waited_ms: STOP_PATIENCE.as_millis() });
-        }
-        let (joining, threads) = (Drain::new(), self.threads);
-        joining.spawn_blocking(move || {
-            if threads.into_iter().any(|thread| thread.join().is_err()) {
-                tracing::error!("a slot's thread panicked outside a run: a defect");
-            }
-        });
-        joining.stopped(LOOPS_PATIENCE).await?;
+        let runs = stopped.map_err(|_| Unfinished { left: self.running.all().len(), waited_ms: STOP_PATIENCE.as_millis() });
+        let rest = self.rest.stopped(LOOPS_PATIENCE).await;
+        // A thread that hangs cannot be joined; it ends with the process. The others have ended or are about to.
+        let joined = if runs.is_ok() { join(self.threads).await } else { Ok(()) };
         drop(self.slots);
-        self.recording.stopped(LOOPS_PATIENCE).await
+        // With a hanging thread the recorder has a handle left and cannot end; it has taken what it could get.
+        let recorded = if runs.is_ok() { self.recording.stopped(LOOPS_PATIENCE).await } else { Ok(()) };
+        intake.and(runs).and(rest).and(joined).and(recorded)
     }
 
     /// Ends everything at once and records nothing, as a crash would. For fault tests: leases stay, deliveries are dropped.
@@ -171,6 +173,16 @@ impl Worker {
         self.slots.end();
         self.rest.stop();
     }
+}
+
+async fn join(threads: Vec<JoinHandle<()>>) -> Result<(), Unfinished> {
+    let joining = Drain::new();
+    joining.spawn_blocking(move || {
+        if threads.into_iter().any(|thread| thread.join().is_err()) {
+            tracing::error!("a slot's thread panicked outside a run: a defect");
+        }
+    });
+    joining.stopped(LOOPS_PATIENCE).await
 }
 
 fn start_slots(parts: &Parts, recorder: &Recorder) -> std::io::Result<(Slots, Vec<JoinHandle<()>>)> {

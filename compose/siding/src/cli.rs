@@ -34,7 +34,10 @@ fn run(cli: Cli) -> Result<(), Failed> {
     }
     // One process does everything in laptop mode; the number of threads is the number of cores.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failed::from)?;
-    runtime.block_on(run_async(cli))
+    let ended = runtime.block_on(run_async(cli));
+    // Whatever was worth waiting for was waited for, with its bound. A thread that hangs in native code must not keep the process.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn run_async(cli: Cli) -> Result<(), Failed> {

@@ -1,5 +1,5 @@
 //! Store faults on request, in the three forms that real stores have: the call does not happen and fails; it happens and fails all the
-//! same (the answer was lost); it happens late. Wraps any implementation of `Attempts` and `Submissions`.
+//! same (the answer was lost); it is never answered. Wraps any implementation of `Attempts` and `Submissions`.
 
 use std::{
     collections::HashMap,
@@ -35,6 +35,8 @@ pub enum Fault {
     Refused,
     /// It happens; the caller is told that the store is away.
     AnswerLost,
+    /// Nothing happens, and nobody is told.
+    Stalled,
 }
 
 /// The faults that are still to come.
@@ -80,6 +82,7 @@ impl Faults {
         match self.next(call) {
             None => act.await,
             Some(Fault::Refused) => Err(away()),
+            Some(Fault::Stalled) => std::future::pending().await,
             Some(Fault::AnswerLost) => act.await.and(Err(away())),
         }
     }
