@@ -12,7 +12,9 @@ use siding_core::{
     broker::{EventBus, Hint},
     clock::Clock,
     drain::Drain,
+    envelope::Due,
     error::{Classified, chain},
+    id::EventSeq,
     job::{FailureCode, Finish, State},
     limits,
     retry::{Policy, retry},
@@ -78,9 +80,24 @@ impl Recorder {
         Self { queue, shared }
     }
 
-    /// A claim was committed: tell whoever follows the job.
+    /// A claim was committed: tell whoever follows the job. When it took the job over, an attempt was lost with it.
     pub fn started(&self, work: &Work) {
+        if work.takeover {
+            self.shared.metrics.attempt(&work.lane, AttemptEnd::Lost);
+            tracing::warn!(job.id = %work.job, attempt = work.attempt.0, lane.name = %work.lane, "job taken over from a lost worker");
+        }
         self.shared.bus.send(&[Hint::Event { job: work.job, seq: work.event_seq, terminal: false }]);
+    }
+
+    /// A claim ended the job instead of starting it: tell whoever follows the job, and count its end.
+    pub fn ended_by_claim(&self, due: &Due, state: State, seq: EventSeq) {
+        // An expired job was never started; any other has lost the attempt that held it.
+        if state != State::Expired {
+            self.shared.metrics.attempt(&due.lane, AttemptEnd::Lost);
+        }
+        self.shared.metrics.finished(&due.lane, &due.model, state);
+        tracing::warn!(job.id = %due.job, lane.name = %due.lane, job.state = %state, "a claim ended a job that could not be started");
+        self.shared.bus.send(&[Hint::Event { job: due.job, seq, terminal: true }]);
     }
 
     /// Controls for a run of `work`, whose reports are recorded.

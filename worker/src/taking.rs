@@ -252,6 +252,9 @@ impl Taking {
                     ready.extend(self.begin(*work, index, lease, asked_at, delivery));
                 }
                 Claimed::Skip(why) => {
+                    if let Skip::Ended { state, seq } = why {
+                        self.parts.recorder.ended_by_claim(held.delivery.envelope().due(), state, seq);
+                    }
                     self.parts.metrics.skipped(skip_reason(why));
                     tracing::debug!(job.id = %held.delivery.envelope().due().job, reason = skip_reason(why), "delivery skipped");
                     settle(held.delivery).await;
@@ -327,6 +330,7 @@ fn skip_reason(skip: Skip) -> &'static str {
     match skip {
         Skip::Unknown => "unknown",
         Skip::Finished => "finished",
+        Skip::Ended { .. } => "ended",
         Skip::Held => "held",
         Skip::NotDue => "not_due",
     }

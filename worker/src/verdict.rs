@@ -109,6 +109,7 @@ mod tests {
             failures,
             attempts_max: 3,
             waited: Duration::ZERO,
+            takeover: false,
             event_seq: EventSeq(2),
             traceparent: None,
         }

@@ -210,8 +210,15 @@ pub enum Claimed {
 pub enum Skip {
     /// There is no such job.
     Unknown,
-    /// The job is over (finished, or ended by this very claim because its deadline had passed or its attempts were spent).
+    /// The job was over before.
     Finished,
+    /// This very claim ended the job: its deadline had passed, or its holder was lost with its attempts spent or a cancel under way.
+    Ended {
+        /// How.
+        state: State,
+        /// The number of the event that says so.
+        seq: EventSeq,
+    },
     /// Another claim holds it under a live lease.
     Held,
     /// It is queued for later; the relay will publish it then.
@@ -243,6 +250,8 @@ pub struct Work {
     pub attempts_max: u32,
     /// How long it was due before this claim.
     pub waited: Duration,
+    /// Whether this claim ended an attempt that had lost its worker.
+    pub takeover: bool,
     /// The number of the `started` event that this claim wrote.
     pub event_seq: EventSeq,
     /// W3C trace context of the submission.

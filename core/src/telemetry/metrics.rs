@@ -29,7 +29,7 @@ pub enum AttemptEnd {
     Interrupted,
     /// Stopped after a cancel.
     Stopped,
-    /// Its lease was over; the sweep found it.
+    /// Its worker was lost: the sweep or the next claim found it.
     Lost,
     /// Its record was refused: another attempt holds the job.
     Fenced,

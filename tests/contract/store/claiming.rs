@@ -60,6 +60,7 @@ pub async fn a_claim_hands_out_all_that_a_run_needs(seam: &StoreSeam) {
         failures: 0,
         attempts_max: 3,
         waited: 3 * SECOND,
+        takeover: false,
         event_seq: EventSeq(2),
         traceparent,
     };
@@ -100,6 +101,7 @@ pub async fn a_claim_after_the_start_deadline_expires_the_job(seam: &StoreSeam) 
     seam.pass(DEADLINE);
     check(seam, claim(in_time), Ok(())).await;
     seam.pass(SECOND);
+    check(seam, claim(late), Err(Skip::Ended { state: State::Expired, seq: EventSeq(2) })).await;
     check(seam, claim(late), Err(Skip::Finished)).await;
     assert_eq!(seam.job(late).await.state, State::Expired);
     assert_eq!(seam.kinds(late).await, [EventKind::Queued, EventKind::Expired]);
@@ -128,7 +130,7 @@ pub async fn a_takeover_fences_the_lost_attempt_off(seam: &StoreSeam) {
     let lost = seam.running().await;
     let worker = WorkerId::generate();
     let Claimed::Run(work) = seam.claim_one(worker, takeover(lost.job)).await else { panic!("a takeover is granted") };
-    assert_eq!((work.attempt, work.failures), (Attempt(2), 1));
+    assert_eq!((work.attempt, work.failures, work.takeover), (Attempt(2), 1, true));
     assert_eq!(seam.job(lost.job).await.worker, Some(worker));
     use EventKind as E;
     assert_eq!(seam.kinds(lost.job).await, [E::Queued, E::Started, E::Retrying, E::Started]);
@@ -158,7 +160,7 @@ pub async fn a_lease_that_is_over_is_taken_without_waiting_for_the_sweep(seam: &
 pub async fn a_takeover_that_finds_the_attempts_spent_fails_the_job(seam: &StoreSeam) {
     let job = seam.accept(NewJob { attempts_max: 1, ..new_job() }).await.id;
     let lost = seam.start(job).await;
-    check(seam, takeover(job), Err(Skip::Finished)).await;
+    check(seam, takeover(job), Err(Skip::Ended { state: State::Failed, seq: EventSeq(3) })).await;
     let job = seam.job(lost.job).await;
     assert_eq!((job.state, job.failures), (State::Failed, 1));
     assert_eq!(job.failure.map(|failure| failure.code), Some(FailureCode::WorkerLost));
@@ -168,7 +170,7 @@ pub async fn a_takeover_that_finds_the_attempts_spent_fails_the_job(seam: &Store
 pub async fn a_takeover_of_a_job_that_is_to_stop_ends_it(seam: &StoreSeam) {
     let lost = seam.running().await;
     seam.cancel_one(lost.job).await;
-    check(seam, takeover(lost.job), Err(Skip::Finished)).await;
+    check(seam, takeover(lost.job), Err(Skip::Ended { state: State::Canceled, seq: EventSeq(4) })).await;
     assert_eq!(seam.job(lost.job).await.state, State::Canceled);
     assert_eq!(seam.record_one(finish(&lost, succeeded())).await, Recorded::Fenced);
 }

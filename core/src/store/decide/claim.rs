@@ -14,6 +14,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Started {
     pub waited: Duration,
+    pub takeover: bool,
     pub event_seq: EventSeq,
 }
 
@@ -21,6 +22,7 @@ impl Stored {
     /// Starts the next attempt for `worker`, if the job is there to be started. An attempt that has lost its worker is ended
     /// first, and the job may end with it.
     pub(in crate::store) fn claim(&mut self, worker: WorkerId, claim: &Claim, ledger: &mut Ledger) -> Result<Started, Skip> {
+        let was_over = self.job.state.is_terminal();
         let lost = matches!(self.job.state, State::Running | State::Cancelling);
         if lost {
             if !claim.takeover && !self.lease_is_over(ledger.now) {
@@ -37,7 +39,10 @@ impl Stored {
             }
             State::Queued => self.start(worker, ledger.now.plus(claim.lease), lost, ledger).map_err(|_| Skip::Finished),
             State::Running | State::Cancelling => Err(Skip::Held),
-            State::Succeeded | State::Failed | State::Canceled | State::Expired => Err(Skip::Finished),
+            _ if was_over => Err(Skip::Finished),
+            state @ (State::Succeeded | State::Failed | State::Canceled | State::Expired) => {
+                Err(Skip::Ended { state, seq: self.job.event_seq })
+            }
         }
     }
 
@@ -62,6 +67,6 @@ impl Stored {
         self.lease_until = Some(lease_until);
         let waited = ledger.now.since(self.job.due_at);
         let data = Data::Started { worker, lane: self.job.lane.clone(), waited_ms: tell::ms(waited), takeover };
-        Ok(Started { waited, event_seq: self.tell(data, ledger) })
+        Ok(Started { waited, takeover, event_seq: self.tell(data, ledger) })
     }
 }

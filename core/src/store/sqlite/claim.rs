@@ -70,6 +70,7 @@ fn work(stored: &Stored, started: crate::store::decide::Started, inputs: &HashMa
         failures: job.failures,
         attempts_max: job.attempts_max,
         waited: started.waited,
+        takeover: started.takeover,
         event_seq: started.event_seq,
         traceparent: job.traceparent.clone(),
     }
