@@ -2,8 +2,10 @@
 //! panic costs this job and this slot's copy of the model, never the thread.
 
 use std::{
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use siding_core::{
@@ -21,12 +23,26 @@ use crate::{
 /// Most models that one slot keeps loaded; the one not used for longest goes first.
 const LOADED_MAX: usize = 8;
 
+/// How long a failed load stands: until then an attempt fails with the same words, instead of reading and checking the files again.
+const FAILED_LOAD_STANDS: Duration = Duration::from_secs(10);
+/// Most failed loads that one slot remembers; the oldest goes first.
+const FAILED_LOADS_MAX: usize = 32;
+
 /// One slot's executor: its loaded models.
 pub struct Executor {
     runtime: Arc<dyn ModelRuntime>,
     repository: Arc<Repository>,
     /// Most recently used last.
     loaded: Vec<Loaded>,
+    /// Oldest first.
+    failed: VecDeque<FailedLoad>,
+}
+
+struct FailedLoad {
+    name: ModelName,
+    version: ModelVersion,
+    at: Instant,
+    message: String,
 }
 
 struct Loaded {
@@ -39,7 +55,7 @@ impl Executor {
     /// An executor with nothing loaded.
     #[must_use]
     pub fn new(runtime: Arc<dyn ModelRuntime>, repository: Arc<Repository>) -> Self {
-        Self { runtime, repository, loaded: Vec::new() }
+        Self { runtime, repository, loaded: Vec::new(), failed: VecDeque::new() }
     }
 
     /// Runs the job. Blocks until it has ended.
@@ -54,6 +70,7 @@ impl Executor {
                 Some(loaded) => loaded,
                 None => self.load(name, version)?,
             };
+            running.loaded();
             let end = loaded.model.run(input, &running.control);
             Ok((loaded, end))
         }));
@@ -83,9 +100,24 @@ impl Executor {
         self.loaded.push(loaded);
     }
 
-    fn load(&self, name: &ModelName, version: &ModelVersion) -> Result<Loaded, String> {
+    /// Loads, unless that has failed a moment ago.
+    fn load(&mut self, name: &ModelName, version: &ModelVersion) -> Result<Loaded, String> {
+        self.failed.retain(|failed| failed.at.elapsed() < FAILED_LOAD_STANDS);
+        if let Some(failed) = self.failed.iter().find(|failed| &failed.name == name && &failed.version == version) {
+            return Err(failed.message.clone());
+        }
+        self.load_now(name, version).inspect_err(|message| {
+            if self.failed.len() == FAILED_LOADS_MAX {
+                self.failed.pop_front();
+            }
+            let (name, version, message) = (name.clone(), version.clone(), message.clone());
+            self.failed.push_back(FailedLoad { name, version, at: Instant::now(), message });
+        })
+    }
+
+    fn load_now(&self, name: &ModelName, version: &ModelVersion) -> Result<Loaded, String> {
         let model = self.repository.resolve(name, Some(version)).map_err(|error| error.to_string())?;
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         match self.runtime.load(&model) {
             Ok(model) => {
                 tracing::info!(model.name = %name, model.version = %version, load_ms = started.elapsed().as_secs_f64() * 1e3, "model loaded");

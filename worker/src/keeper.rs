@@ -30,6 +30,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// A lease is extended after this share of it, and the work is stopped after that share without success.
 const EXTEND_AFTER: f64 = 0.25;
 const FENCE_AFTER: f64 = 0.75;
+/// How long the loading of a model may take before the job that waits for it is stopped as one that passed its time.
+const LOAD_MAX: Duration = Duration::from_secs(600);
 /// How long a run may take to heed its stop. A run that hangs in native code for longer is recorded as stopped without its help: another
 /// attempt would hang the next slot. It holds its slot until it returns, and the fence refuses what it says then.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -118,7 +120,12 @@ fn look_after(drain: &Drain, parts: &Parts, ask: impl Fn(&Running) -> bool) -> V
     let mut extend = Vec::new();
     for running in parts.running.all() {
         let stopped_for = running.stopped().map(|(_, at)| at.elapsed());
-        match care(running.lease, running.lease_from().elapsed(), running.ran_for(), running.work.run_timeout, stopped_for) {
+        // Loading is not the job's doing; it has a limit of its own.
+        let (ran_for, limit) = match running.computed_for() {
+            Some(computed_for) => (computed_for, running.work.run_timeout),
+            None => (running.ran_for(), LOAD_MAX),
+        };
+        match care(running.lease, running.lease_from().elapsed(), ran_for, limit, stopped_for) {
             Care::Stop(reason) => {
                 if stopped_for.is_none() {
                     tracing::warn!(job.id = %running.work.job, attempt = running.work.attempt.0, ?reason, "stopping a run");

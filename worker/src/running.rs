@@ -43,6 +43,8 @@ pub struct Running {
     stop: OnceLock<(StopReason, Instant)>,
     /// Set once, by the slot that starts it.
     started: OnceLock<Instant>,
+    /// Set once, by that slot, when the model is loaded: the run timeout counts from then.
+    loaded: OnceLock<Instant>,
     /// Set once, by the keeper: the run does not heed its stop, and its end was recorded without it.
     hung: AtomicBool,
     /// From when the lease counts: the moment before the store was last asked. Written by the keeper, read by it.
@@ -75,6 +77,7 @@ impl Running {
             control,
             stop: OnceLock::new(),
             started: OnceLock::new(),
+            loaded: OnceLock::new(),
             hung: AtomicBool::new(false),
             lease_from: Mutex::new(asked_at),
             delivery: Mutex::new(delivery),
@@ -108,6 +111,17 @@ impl Running {
     /// A slot starts it now.
     pub fn start(&self) {
         self.started.get_or_init(Instant::now);
+    }
+
+    /// Its model is loaded; it computes from now.
+    pub fn loaded(&self) {
+        self.loaded.get_or_init(Instant::now);
+    }
+
+    /// How long it has been computing; `None` while its model is not loaded.
+    #[must_use]
+    pub fn computed_for(&self) -> Option<Duration> {
+        self.loaded.get().map(Instant::elapsed)
     }
 
     /// How long it has been running; zero before it starts.
