@@ -25,8 +25,9 @@ use crate::{
     limits,
 };
 
-/// Why a store call failed. Nothing of the call has happened, with one exception: an `Unavailable` whose connection was lost in the middle of a
-/// commit may have happened. Repeating is safe either way: every writing call finds what it has done before.
+/// Why a store call failed. Nothing of the call has happened, with one exception: an `Unavailable` whose connection was lost in the middle
+/// of a commit may have happened. Repeating doubles no job, result or end: a submission is found by the id that it was given, a claim is
+/// held (and swept when its lease is over), an end is fenced. Progress and pieces of output may be told twice.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Locked by another process, out of connections, or not reachable: may pass.
