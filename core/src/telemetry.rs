@@ -33,3 +33,23 @@ pub fn init_logs(form: LogForm, default_filter: &str) {
     };
     drop(installed);
 }
+
+/// The trace id of a W3C `traceparent` (`00-<32 hex digits>-…`), for the field `trace.id` of a job's log lines; empty when there is none.
+#[must_use]
+pub fn trace_id(traceparent: Option<&str>) -> &str {
+    traceparent.and_then(|header| header.split('-').nth(1)).filter(|id| id.len() == 32).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_id_is_the_second_part_of_the_header() {
+        let id = "0af7651916cd43dd8448eb211c80319c";
+        let header = format!("00-{id}-b7ad6b7169203331-01");
+        for (given, expected) in [(Some(header.as_str()), id), (Some("00-short-x-01"), ""), (Some(""), ""), (None, "")] {
+            assert_eq!(trace_id(given), expected, "{given:?}");
+        }
+    }
+}

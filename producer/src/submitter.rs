@@ -28,7 +28,7 @@ use siding_core::{
         self, Cancelled, DueJob, JobRecord, Jobs, NewJob, Submissions, Submitted,
         group::{CallError, Grouped, Place},
     },
-    telemetry::Metrics,
+    telemetry::{Metrics, trace_id},
     tensor::InputProblem,
 };
 
@@ -164,7 +164,8 @@ impl Submitter {
             Submitted::Created(job) => {
                 self.parts.metrics.submitted(&job.lane);
                 tracing::info!(job.id = %job.id, job.state = %job.state, lane.name = %job.lane, model.name = %job.model,
-                    estimate.p50_ms = job.estimate.p50_ms, estimate.source = ?job.estimate.source, "job accepted");
+                    estimate.p50_ms = job.estimate.p50_ms, estimate.source = ?job.estimate.source,
+                    trace.id = trace_id(job.traceparent.as_deref()), "job accepted");
                 if delayed {
                     self.parts.bus.send(&[Hint::Due]);
                 } else {

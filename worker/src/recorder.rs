@@ -19,7 +19,7 @@ use siding_core::{
     limits,
     retry::{Policy, retry},
     store::{self, Attempts, Payload, Record, RecordChange, Recorded, Work},
-    telemetry::{AttemptEnd, Metrics},
+    telemetry::{AttemptEnd, Metrics, trace_id},
 };
 use tokio::sync::mpsc;
 
@@ -234,10 +234,12 @@ impl Shared {
         match finish {
             Finish::Failed { failure, .. } => {
                 tracing::warn!(job.id = %work.job, attempt = work.attempt.0, lane.name = %work.lane,
-                job.state = %state, failure.code = failure.code.as_str(), failure.message = failure.message, run_ms, "attempt failed")
+                job.state = %state, failure.code = failure.code.as_str(), failure.message = failure.message, run_ms,
+                trace.id = trace_id(work.traceparent.as_deref()), "attempt failed")
             }
             _ => {
-                tracing::info!(job.id = %work.job, attempt = work.attempt.0, lane.name = %work.lane, job.state = %state, run_ms, "attempt ended")
+                tracing::info!(job.id = %work.job, attempt = work.attempt.0, lane.name = %work.lane, job.state = %state, run_ms,
+                trace.id = trace_id(work.traceparent.as_deref()), "attempt ended")
             }
         }
     }

@@ -22,7 +22,7 @@ use siding_core::{
         next::{LaneView, has_room, next, room},
     },
     store::{Attempts, Claim, Claimed, Payload, Skip, Work},
-    telemetry::Metrics,
+    telemetry::{Metrics, trace_id},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -275,7 +275,7 @@ impl Taking {
     ) -> Option<Ready> {
         self.parts.metrics.waited(&work.lane, work.waited);
         tracing::info!(job.id = %work.job, attempt = work.attempt.0, lane.name = %work.lane, model.name = %work.model,
-            waited_ms = work.waited.as_secs_f64() * 1e3, "job started");
+            waited_ms = work.waited.as_secs_f64() * 1e3, trace.id = trace_id(work.traceparent.as_deref()), "job started");
         self.parts.recorder.started(&work);
         let input = work.input.clone();
         let control = self.parts.recorder.control(&work);
