@@ -8,12 +8,15 @@ use axum::{
     http::header::CONTENT_TYPE,
     response::{IntoResponse, Response},
     routing::get,
+    serve::ListenerExt,
 };
 use siding_core::{
-    api::Reader, config::Settings, lane::InvalidLanes, model::repository::Repository, problem::with_fallbacks, telemetry::Metrics,
+    api::Reader, config::Settings, drain::Drain, lane::InvalidLanes, model::repository::Repository, problem::with_fallbacks,
+    telemetry::Metrics,
 };
 use siding_producer::http::{Bodies, ProducerState};
 use siding_results::http::{ResultsState, Streams};
+use tokio::net::TcpListener;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -64,6 +67,20 @@ pub fn router(
         .route("/openapi.json", get(move || async move { Json(openapi.as_ref().clone()) }))
         .route("/metrics", get(move || async move { exposition(&metrics) }));
     Ok(with_fallbacks(router))
+}
+
+/// Serves on `listener` until the stop signal of `drain`, then until the open connections have ended.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, router: Router, drain: Drain) -> std::io::Result<()> {
+    // Events are small writes. With Nagle's algorithm each would wait for the client's delayed acknowledgement: 40 ms, measured.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+        }
+    });
+    axum::serve(listener, router).with_graceful_shutdown(async move { drain.stopping().await }).await
 }
 
 fn exposition(metrics: &Metrics) -> Response {

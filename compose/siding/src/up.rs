@@ -92,8 +92,7 @@ impl Up {
         let router = http::router(&seams, settings, &services, &repository)?;
         let stopping = services.front().clone();
         services.front().spawn(async move {
-            let until = async move { stopping.stopping().await };
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until).await {
+            if let Err(error) = http::serve(listener, router, stopping).await {
                 tracing::error!(error = siding_core::error::chain(&error), "the listener has ended");
             }
         });

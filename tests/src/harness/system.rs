@@ -114,8 +114,7 @@ impl TestSystem {
         let url = format!("http://{}", listener.local_addr().expect("a bound port"));
         let stopping = services.front().clone();
         services.front().spawn(async move {
-            let until = async move { stopping.stopping().await };
-            axum::serve(listener, router).with_graceful_shutdown(until).await.expect("the listener ends at the stop signal");
+            http::serve(listener, router, stopping).await.expect("the listener ends at the stop signal");
         });
         let client = Client::new(&url).expect("a valid address");
         let services = Some(services);
