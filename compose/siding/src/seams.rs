@@ -14,7 +14,6 @@ use siding_core::{
     cache::{Cache, in_process::InProcessCache},
     clock::Clock,
     config::Settings,
-    error::chain,
     id::LaneName,
     store::{self, Attempts, Dispatch, Feed, Jobs, Submissions, sqlite::SqliteStore},
 };
@@ -126,10 +125,4 @@ impl Seams {
         }
         Ok(())
     }
-}
-
-/// The error and its causes on one line, for the command line.
-#[must_use]
-pub fn report(error: &Error) -> String {
-    chain(error)
 }

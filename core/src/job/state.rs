@@ -69,7 +69,6 @@ impl State {
             (Self::Queued, C::Claim) => Ok(Self::Running),
             (Self::Queued, C::Cancel) => Ok(Self::Canceled),
             (Self::Queued, C::Expire) => Ok(Self::Expired),
-            // A lost attempt whose limit is spent fails from the claim that finds it, without running again.
             (Self::Running | Self::Cancelling, C::Succeed) => Ok(Self::Succeeded),
             (Self::Running, C::Fail) => Ok(Self::Failed),
             (Self::Running, C::Requeue) => Ok(Self::Queued),

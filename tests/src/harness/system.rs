@@ -10,7 +10,6 @@ use siding::{
 };
 use siding_client::{Client, Submission};
 use siding_core::{
-    broker::memory::MemoryBroker,
     clock::SystemClock,
     config::Settings,
     id::{EventSeq, JobId, LaneName},
@@ -248,12 +247,6 @@ impl Drop for TestSystem {
     fn drop(&mut self) {
         assert!(self.finished || std::thread::panicking(), "a test must end its system with finish(), which checks the promises");
     }
-}
-
-/// The broker of a test that needs one by itself.
-#[must_use]
-pub fn broker(lanes: &[LaneName]) -> Arc<MemoryBroker> {
-    MemoryBroker::new(lanes, 10_000)
 }
 
 /// The job id of the client's words in the store's.
