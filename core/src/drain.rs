@@ -83,8 +83,9 @@ impl Drain {
     fn fail(&self, place: &Location<'_>, panic: &(dyn Any + Send)) {
         let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         tracing::error!(task.place = %place, panic.text = text.unwrap_or("no text"), "a task has panicked: a defect; its service stops");
-        self.failed.cancel();
+        // In this order: whoever hears of the failure finds the drain stopping.
         self.stop();
+        self.failed.cancel();
     }
 
     /// Whether the stop signal was given.
