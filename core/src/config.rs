@@ -24,8 +24,12 @@ pub struct Settings {
     pub stream: Stream,
     /// `[store]`
     pub store: Store,
+    /// `[broker]`
+    pub broker: Broker,
     /// `[cache]`
     pub cache: Cache,
+    /// `[blobs]`
+    pub blobs: Blobs,
     /// `[[lanes]]`
     pub lanes: Vec<Lane>,
 }
@@ -82,6 +86,10 @@ pub struct Stream {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
+    /// `postgres://…`; empty for SQLite in the data folder.
+    pub url: String,
+    /// Connections of this process to Postgres.
+    pub connections: u32,
     /// How long a statement waits for another process's lock, in milliseconds.
     pub busy_timeout_ms: u64,
     /// Connections for reading.
@@ -100,12 +108,40 @@ pub enum Durability {
     Power,
 }
 
-/// The in-process cache.
+/// The broker.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Broker {
+    /// `amqp://…` or `amqps://…`; empty for the broker inside this process.
+    pub url: String,
+    /// The region: the first word of every queue's name.
+    pub region: String,
+    /// The heartbeat that is asked for, in seconds. A silent cut is noticed after two of them.
+    pub heartbeat_secs: u16,
+    /// How long a publication may wait for its confirm, in milliseconds; after it, nobody knows whether the broker has the message.
+    pub confirm_timeout_ms: u64,
+    /// Publications that may wait for their confirms at once.
+    pub unconfirmed_max: usize,
+    /// How often the broker hands a message out before it is set aside as a dead letter.
+    pub deliveries_max: u32,
+}
+
+/// The cache.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cache {
+    /// `redis://…`; empty for the cache inside this process.
+    pub url: String,
     /// Most bytes it keeps.
     pub bytes_max: u64,
+}
+
+/// Large inputs and outputs.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blobs {
+    /// The folder, which every process of the system must see; empty for the data folder's.
+    pub folder: String,
 }
 
 /// Why the settings cannot be used. The text names the key and, where there is one, the file.
@@ -162,6 +198,11 @@ impl Settings {
             ("stream.heartbeat_ms", self.stream.heartbeat_ms),
             ("stream.poll_ms", self.stream.poll_ms),
             ("store.readers", u64::from(self.store.readers)),
+            ("store.connections", u64::from(self.store.connections)),
+            ("broker.heartbeat_secs", u64::from(self.broker.heartbeat_secs)),
+            ("broker.confirm_timeout_ms", self.broker.confirm_timeout_ms),
+            ("broker.unconfirmed_max", self.broker.unconfirmed_max as u64),
+            ("broker.deliveries_max", u64::from(self.broker.deliveries_max)),
         ];
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((key, _)) => Err(Error::Invalid(format!("{key} must be above 0"))),
