@@ -8,8 +8,10 @@ pub mod lane;
 pub mod model;
 pub mod path;
 pub mod reader;
+pub mod time;
 
 pub use job::{EventList, EventView, JobList, JobView, SubmitRequest, Urls};
 pub use lane::{LaneList, LaneView};
 pub use model::{BrokenView, CostView, DimensionView, ModelList, ModelView, TensorView};
 pub use reader::Reader;
+pub use time::Rfc3339;

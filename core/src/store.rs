@@ -15,7 +15,7 @@ use async_trait::async_trait;
 
 pub use records::{
     Cancelled, Claim, Claimed, Counts, DueJob, Extended, JobFilter, JobRecord, Lease, NewJob, Page, Payload, Publication, Record,
-    RecordChange, Recorded, Rescued, Skip, Submitted, Work,
+    RecordChange, Recorded, Rescued, Skip, Start, Submitted, Work,
 };
 
 use crate::{

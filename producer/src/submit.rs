@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use siding_core::{
+    clock::Timestamp,
     id::{IdempotencyKey, JobId, ModelName, ModelVersion},
     store::JobRecord,
     tensor::InputProblem,
@@ -26,6 +27,8 @@ pub struct Submission {
     pub expected_ms: Option<u64>,
     /// How long after now the job is due, in milliseconds.
     pub delay_ms: Option<u64>,
+    /// When the job is due.
+    pub start_at: Option<Timestamp>,
     /// How long after it is due the job may still be started, in milliseconds.
     pub start_deadline_ms: Option<u64>,
     /// How long one attempt may run, in milliseconds; the lane's when `None`.

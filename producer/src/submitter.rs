@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use siding_core::{
     blob::Blobs,
     broker::{EventBus, Hint},
+    clock::Clock,
     drain::Drain,
     error::{Classified, Transience},
     id::{IdempotencyKey, JobId},
@@ -25,7 +26,7 @@ use siding_core::{
     retry::{Policy, retry},
     schedule::route::route,
     store::{
-        self, Cancelled, DueJob, JobRecord, Jobs, NewJob, Submissions, Submitted,
+        self, Cancelled, DueJob, JobRecord, Jobs, NewJob, Start, Submissions, Submitted,
         group::{CallError, Grouped, Place},
     },
     telemetry::{Metrics, trace_id},
@@ -56,6 +57,8 @@ pub struct Parts {
     pub outbox: Outbox,
     /// Who is told of cancels.
     pub bus: Arc<dyn EventBus>,
+    /// Tells how far ahead a scheduled start lies.
+    pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Where jobs are routed to.
@@ -95,7 +98,7 @@ impl Submitter {
 
     async fn accept(&self, submission: Submission) -> Result<Accepted, Refusal> {
         self.admit()?;
-        let problems = admission::problems(&submission);
+        let problems = admission::problems(&submission, self.parts.clock.now());
         if !problems.is_empty() {
             return Err(Refusal::Invalid(problems));
         }
@@ -158,7 +161,7 @@ impl Submitter {
     }
 
     async fn commit(&self, place: Place<NewJob, Submitted, store::Error>, job: NewJob) -> Result<Accepted, Refusal> {
-        let (id, delayed) = (job.id, !job.due_in.is_zero());
+        let id = job.id;
         let submitted = place.call(job).await.map_err(|error| self.not_called("submit", error))?;
         match submitted {
             Submitted::Created(job) => {
@@ -166,7 +169,7 @@ impl Submitter {
                 tracing::info!(job.id = %job.id, job.state = %job.state, lane.name = %job.lane, model.name = %job.model,
                     estimate.p50_ms = job.estimate.p50_ms, estimate.source = ?job.estimate.source,
                     trace.id = trace_id(job.traceparent.as_deref()), "job accepted");
-                if delayed {
+                if job.due_at > job.created_at {
                     self.parts.bus.send(&[Hint::Due]);
                 } else {
                     self.parts.outbox.offer(due(&job));
@@ -216,7 +219,7 @@ impl Submitter {
             lane,
             estimate: record.estimate,
             attempts_max: record.attempts_max,
-            due_in: Duration::ZERO,
+            start: Start::In(Duration::ZERO),
             start_deadline: None,
             run_timeout: record.run_timeout,
             retry_of: Some(first),

@@ -16,6 +16,7 @@ macro_rules! store_contract {
         contract! { $implementation, $open, super::given::invariants;
             accepting: [
                 an_accepted_job_reads_back_as_it_was_answered,
+                a_start_at_a_time_is_due_then_and_at_once_when_it_has_passed,
                 an_input_in_a_blob_stays_there,
                 a_job_that_does_not_exist_has_nothing,
                 a_group_of_cancels_is_answered_in_order_and_each_job_changes_once,

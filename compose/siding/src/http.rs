@@ -41,7 +41,7 @@ pub fn router(
     services: &Services,
     repository: &Arc<Repository>,
 ) -> Result<Router, InvalidLanes> {
-    let reader = Reader::new(seams.jobs.clone(), seams.blobs.clone());
+    let reader = Reader::new(seams.jobs.clone(), seams.blobs.clone(), seams.clock.clone());
     let producer = siding_producer::http::router(ProducerState {
         intake: services.intake.clone(),
         reader: reader.clone(),

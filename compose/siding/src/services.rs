@@ -101,6 +101,7 @@ impl Services {
                 jobs: seams.jobs.clone(),
                 outbox,
                 bus: seams.bus.clone(),
+                clock: seams.clock.clone(),
                 metrics: metrics.clone(),
                 lanes: lanes.clone(),
                 settings: settings.submit.clone(),

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::JobView;
 use crate::{
     blob::{self, Blobs},
+    clock::Clock,
     error,
     id::JobId,
     job::State,
@@ -21,13 +22,14 @@ use crate::{
 pub struct Reader {
     jobs: Arc<dyn Jobs>,
     blobs: Blobs,
+    clock: Arc<dyn Clock>,
 }
 
 impl Reader {
-    /// Reads from that store and those blobs.
+    /// Reads from that store and those blobs; `clock` says which jobs wait for their time.
     #[must_use]
-    pub fn new(jobs: Arc<dyn Jobs>, blobs: Blobs) -> Self {
-        Self { jobs, blobs }
+    pub fn new(jobs: Arc<dyn Jobs>, blobs: Blobs, clock: Arc<dyn Clock>) -> Self {
+        Self { jobs, blobs, clock }
     }
 
     /// The store's own reading side.
@@ -45,6 +47,12 @@ impl Reader {
         found.ok_or_else(|| Problem::unknown_job(job))
     }
 
+    /// The view of a job as it stands now, without its position and output.
+    #[must_use]
+    pub fn show(&self, record: JobRecord) -> JobView {
+        JobView::new(record, self.clock.now())
+    }
+
     /// The whole view of a job: with its position while it is queued, and with its output once it has one. An output that is
     /// missing or damaged is left out: everything else about the job is still true.
     ///
@@ -59,7 +67,7 @@ impl Reader {
             true => self.load(record.id).await?,
             false => None,
         };
-        Ok(JobView::new(record, position, output))
+        Ok(JobView { position, output, ..self.show(record) })
     }
 
     /// The output of a job that has one.

@@ -40,8 +40,8 @@ pub struct NewJob {
     pub estimate: Estimate,
     /// How many attempts may fail.
     pub attempts_max: u32,
-    /// How long after now it is due; zero for at once.
-    pub due_in: Duration,
+    /// When it is due.
+    pub start: Start,
     /// How long after it is due it may still be started.
     pub start_deadline: Option<Duration>,
     /// How long one attempt may run.
@@ -50,6 +50,15 @@ pub struct NewJob {
     pub retry_of: Option<JobId>,
     /// W3C trace context of the submission.
     pub traceparent: Option<String>,
+}
+
+/// When a job is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// So long after its acceptance; zero for at once.
+    In(Duration),
+    /// At this time, or at once when that has passed.
+    At(Timestamp),
 }
 
 /// What became of a submission.

@@ -98,7 +98,7 @@ pub async fn put(
 pub async fn cancel(State(state): State<Arc<ProducerState>>, JobPath(id): JobPath) -> Result<Response, Problem> {
     let cancelled = state.intake.cancel(id).await.map_err(refusal::problem)?;
     let status = if cancelled.job.state.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(JobView::new(cancelled.job, None, None))).into_response())
+    Ok((status, Json(state.reader.show(cancelled.job))).into_response())
 }
 
 /// Runs a finished job again, as a new job that names the old one.
@@ -151,6 +151,7 @@ fn submission(request: &SubmitRequest, headers: &HeaderMap) -> Result<Submission
         input: request.input.get().into(),
         expected_ms: request.expected_ms,
         delay_ms: request.delay_ms,
+        start_at: request.start_at.map(|start| start.0),
         start_deadline_ms: request.start_deadline_ms,
         run_timeout_ms: request.run_timeout_ms,
         attempts_max: request.attempts_max,
@@ -190,7 +191,7 @@ async fn ended_in_time(state: &ProducerState, job: JobRecord, preference: Prefer
             }
         }
     }
-    (StatusCode::ACCEPTED, JobView::new(job, None, None))
+    (StatusCode::ACCEPTED, state.reader.show(job))
 }
 
 async fn whole(state: &ProducerState, job: JobId) -> Result<JobView, Problem> {

@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::Deserialize;
 use siding_core::{
-    api::{JobList, JobView},
+    api::JobList,
     clock::Timestamp,
     id::{Invalid, JobId},
     job, limits,
@@ -57,7 +57,7 @@ pub async fn list(
     let (filter, page) = query.parse()?;
     let records = retry(Policy::StoreRequest, || state.reader.jobs().list(&filter, page)).await?;
     let next_cursor = records.last().filter(|_| records.len() == page.limit).map(|last| Cursor::after(last).to_string());
-    let jobs = records.into_iter().map(|record| JobView::new(record, None, None)).collect();
+    let jobs = records.into_iter().map(|record| state.reader.show(record)).collect();
     Ok(Json(JobList { jobs, next_cursor }))
 }
 

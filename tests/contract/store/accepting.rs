@@ -5,10 +5,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use siding_core::{
     blob::BlobRef,
+    clock::Timestamp,
     estimate::{Estimate, Source},
     id::{Attempt, EventSeq, JobId},
     job::{EventKind, State},
-    store::{JobRecord, NewJob, Payload, Submitted},
+    store::{JobRecord, NewJob, Payload, Start, Submitted},
 };
 use siding_tests::harness::seams::StoreSeam;
 
@@ -19,7 +20,7 @@ pub async fn an_accepted_job_reads_back_as_it_was_answered(seam: &StoreSeam) {
     let new = NewJob {
         retry_of: Some(first),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
-        due_in: 5 * SECOND,
+        start: Start::In(5 * SECOND),
         start_deadline: Some(7 * SECOND),
         idempotency_key: Some("key-1".parse().expect("a valid key")),
         ..new_job()
@@ -58,6 +59,18 @@ pub async fn an_accepted_job_reads_back_as_it_was_answered(seam: &StoreSeam) {
         "due_at_ms": seam.now().0 + 5000,
     });
     assert_eq!(seam.last_data(new.id).await, data);
+}
+
+pub async fn a_start_at_a_time_is_due_then_and_at_once_when_it_has_passed(seam: &StoreSeam) {
+    let now = seam.now();
+    let later = now.plus(90 * SECOND);
+    for (at, due_at) in [(later, later), (now, now), (Timestamp(0), now)] {
+        let new = NewJob { start: Start::At(at), start_deadline: Some(SECOND), ..new_job() };
+        let job = seam.accept(new).await;
+        assert_eq!((job.due_at, job.start_deadline_at), (due_at, Some(due_at.plus(SECOND))), "{at}");
+        assert_eq!(seam.job(job.id).await, job);
+        seam.cancel_one(job.id).await;
+    }
 }
 
 pub async fn an_input_in_a_blob_stays_there(seam: &StoreSeam) {
@@ -168,7 +181,7 @@ pub async fn an_absurd_estimate_or_duration_does_not_stop_a_group(seam: &StoreSe
     let estimate = |ms| Estimate { p50_ms: ms, p90_ms: ms, source: Source::Manifest };
     let absurd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX].map(|ms| NewJob { estimate: estimate(ms), ..new_job() });
     let endless = NewJob {
-        due_in: Duration::MAX,
+        start: Start::In(Duration::MAX),
         start_deadline: Some(Duration::MAX),
         run_timeout: Duration::from_millis(u64::MAX >> 1),
         ..new_job()

@@ -141,6 +141,12 @@ pub struct SubmitArgs {
     /// How long one run is expected to take, in milliseconds; decides the lane
     #[arg(long, value_name = "MS")]
     pub expected_ms: Option<u64>,
+    /// Start not before so many milliseconds from now
+    #[arg(long, value_name = "MS", conflicts_with = "start_at")]
+    pub delay_ms: Option<u64>,
+    /// Start not before this time, as RFC 3339: 2026-12-01T08:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub start_at: Option<String>,
     /// The job's id, a UUID: the same again under this id is the same job
     #[arg(long, value_name = "UUID", conflicts_with = "key")]
     pub id: Option<JobId>,
@@ -341,6 +347,8 @@ mod tests {
             ("siding submit m - --input {}", false),
             ("siding submit m file", false),
             ("siding submit m --input {} --id 1", false),
+            ("siding submit m --input {} --start-at 2026-12-01T08:00:00Z", true),
+            ("siding submit m --input {} --start-at 2026-12-01T08:00:00Z --delay-ms 1", false),
             ("siding submit m --input {} --id 0190b7c0-0000-7000-8000-000000000000 --key k", false),
             ("siding jobs list --state queued,running --limit 3", true),
             ("siding jobs list --state paused", false),

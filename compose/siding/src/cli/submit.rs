@@ -27,6 +27,12 @@ pub async fn run(client: &Client, output: &Output, args: SubmitArgs) -> Result<(
     if let Some(ms) = args.expected_ms {
         submission = submission.expecting(Duration::from_millis(ms));
     }
+    if let Some(ms) = args.delay_ms {
+        submission = submission.delayed(Duration::from_millis(ms));
+    }
+    if let Some(time) = args.start_at {
+        submission = submission.starting_at(time);
+    }
     if let Some(id) = args.id {
         submission = submission.with_id(id);
     }

@@ -7,7 +7,7 @@ use crate::{
     estimate::Estimate,
     id::{Attempt, EventSeq, IdempotencyKey, JobId},
     job::State,
-    store::{JobRecord, NewJob, Submitted},
+    store::{JobRecord, NewJob, Start, Submitted},
 };
 
 /// Longest duration that an estimate may name, in milliseconds: past it (or not a number) a broken cost profile speaks.
@@ -86,7 +86,11 @@ impl Taken {
 impl Stored {
     /// The job as it is accepted.
     fn accept(new: &NewJob, ledger: &mut Ledger) -> Self {
-        let due_at = ledger.now.plus(new.due_in);
+        let due_at = match new.start {
+            Start::In(delay) => ledger.now.plus(delay),
+            // What is late waits from now on: a time long past would let it overtake everybody.
+            Start::At(at) => at.max(ledger.now),
+        };
         let job = JobRecord {
             id: new.id,
             model: new.model.clone(),

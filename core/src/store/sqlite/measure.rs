@@ -10,7 +10,8 @@ use crate::{
     id::{JobId, WorkerId},
     job::Finish,
     store::{
-        Attempts, Claim, Claimed, Dispatch, NewJob, Payload, Publication, Record, RecordChange, Recorded, Submissions, Submitted,
+        Attempts, Claim, Claimed, Dispatch, NewJob, Payload, Publication, Record, RecordChange, Recorded, Start, Submissions,
+        Submitted,
     },
 };
 
@@ -25,7 +26,7 @@ fn job() -> NewJob {
         lane: "instant".parse().expect("name"),
         estimate: Estimate { p50_ms: 1.0, p90_ms: 1.5, source: Source::Manifest },
         attempts_max: 3,
-        due_in: Duration::ZERO,
+        start: Start::In(Duration::ZERO),
         start_deadline: None,
         run_timeout: Duration::from_secs(30),
         retry_of: None,

@@ -19,7 +19,7 @@ use crate::{
     estimate::{Estimate, Source},
     id::{JobId, WorkerId},
     job::State,
-    store::{Attempts, Claim, Error, JobFilter, Jobs, NewJob, Page, Payload, Submissions, Submitted},
+    store::{Attempts, Claim, Error, JobFilter, Jobs, NewJob, Page, Payload, Start, Submissions, Submitted},
 };
 
 fn settings() -> config::Store {
@@ -53,7 +53,7 @@ fn job(input_bytes: usize) -> NewJob {
         lane: "instant".parse().expect("name"),
         estimate: Estimate { p50_ms: 1.0, p90_ms: 1.5, source: Source::Manifest },
         attempts_max: 3,
-        due_in: Duration::ZERO,
+        start: Start::In(Duration::ZERO),
         start_deadline: None,
         run_timeout: Duration::from_secs(30),
         retry_of: None,
