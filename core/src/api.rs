@@ -2,16 +2,19 @@
 //! names, units and shapes, which are promises to strangers; it decides nothing about jobs, and inside Siding nobody computes
 //! with these types.
 
+pub mod answer;
 pub mod job;
 pub mod json;
 pub mod lane;
 pub mod model;
 pub mod path;
 pub mod reader;
+pub mod submit;
 pub mod time;
 
-pub use job::{EventList, EventView, JobList, JobView, SubmitRequest, Urls};
+pub use job::{EventList, EventView, JobList, JobView, Urls};
 pub use lane::{LaneList, LaneView};
 pub use model::{BrokenView, CostView, DimensionView, ModelList, ModelView, TensorView};
 pub use reader::Reader;
+pub use submit::{BatchAnswer, BatchItem, BatchOutcome, BatchRequest, BatchStatus, SubmitRequest};
 pub use time::Rfc3339;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use siding_core::{id::JobId, store::Cancelled};
 
-use crate::submit::{Accepted, Refusal, Submission};
+use crate::submit::{Accepted, Batch, Refusal, Submission};
 
 /// Accepts jobs and what callers ask of them.
 #[async_trait]
@@ -13,6 +13,12 @@ pub trait Intake: Send + Sync {
     /// # Errors
     /// `Refusal`; nothing has happened.
     async fn submit(&self, submission: Submission) -> Result<Accepted, Refusal>;
+
+    /// Accepts many jobs in one transaction; durable when it returns. One answer for each, in order.
+    ///
+    /// # Errors
+    /// `Refusal::InFlight`, `Refusal::Busy`, `Refusal::Unavailable` and `Refusal::Internal` for the whole batch; nothing has happened.
+    async fn submit_batch(&self, batch: Batch) -> Result<Vec<Result<Accepted, Refusal>>, Refusal>;
 
     /// Asks for a job's end.
     ///

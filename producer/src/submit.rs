@@ -6,7 +6,8 @@ use std::{sync::Arc, time::Duration};
 use siding_core::{
     clock::Timestamp,
     id::{IdempotencyKey, JobId, ModelName, ModelVersion},
-    store::JobRecord,
+    problem::Problem,
+    store::{Acceptance, JobRecord},
     tensor::InputProblem,
 };
 
@@ -37,6 +38,17 @@ pub struct Submission {
     pub attempts_max: Option<u32>,
     /// W3C trace context of the request.
     pub traceparent: Option<String>,
+}
+
+/// Many jobs that are asked for in one request.
+#[derive(Debug)]
+pub struct Batch {
+    /// The jobs, in order; one that could not be read is there as its refusal.
+    pub jobs: Vec<Result<Submission, Refusal>>,
+    /// The caller's key for repeats of the whole request: each job without an id or key of its own has this one and its place.
+    pub key: Option<IdempotencyKey>,
+    /// What the refusal of one means for the others.
+    pub acceptance: Acceptance,
 }
 
 /// An accepted submission.
@@ -80,6 +92,12 @@ pub enum Refusal {
     /// The input does not fit the model, or a field is out of range. Pointers are JSON pointers into the request body.
     #[error("the request does not fit")]
     Invalid(Vec<InputProblem>),
+    /// One job of a batch is not JSON, or not a submission.
+    #[error("{}", .0.detail)]
+    Unreadable(Box<Problem>),
+    /// It could have been accepted, but not so another job of its atomic batch.
+    #[error("another job of the atomic batch was refused")]
+    Withheld,
     /// A request with the same idempotency key is being handled right now.
     #[error("a request with this Idempotency-Key is being handled")]
     InFlight,
@@ -132,6 +150,8 @@ impl Refusal {
             Self::UnknownVersion { .. } => "unknown_version",
             Self::BrokenModel { .. } => "broken_model",
             Self::Invalid(_) => "invalid_input",
+            Self::Unreadable(problem) => problem.code.as_str(),
+            Self::Withheld => "batch_refused",
             Self::InFlight => "idempotency_in_flight",
             Self::KeyReused(_) => "idempotency_key_reused",
             Self::IdTaken(_) => "id_taken",

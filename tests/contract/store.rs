@@ -24,6 +24,8 @@ macro_rules! store_contract {
                 a_repeat_is_answered_with_the_job_as_it_stands,
                 submissions_of_one_key_at_once_make_one_job,
                 a_full_group_is_answered_in_order,
+                a_batch_of_a_thousand_is_answered_in_order_and_read_back,
+                a_mismatch_hinders_the_others_of_its_whole_and_nobody_else,
                 an_absurd_estimate_or_duration_does_not_stop_a_group,
                 a_cancel_ends_what_waits_and_asks_what_runs_to_stop,
                 a_canceled_event_tells_where_the_cancel_met_the_job,

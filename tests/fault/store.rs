@@ -1,10 +1,13 @@
 //! The store is away for a moment, or its answers are lost: nothing accepted is lost, nothing is recorded twice.
 
 use serde_json::json;
+use siding_client::{Batch, Submission};
 use siding_core::job::State;
 use siding_tests::harness::{
     TestSystem,
     faults::{Call, Fault},
+    invariants,
+    system::stored_id,
 };
 
 async fn a_hundred_jobs_survive(call: Call, fault: Fault, times: u32) {
@@ -31,6 +34,23 @@ async fn a_refused_submission_is_tried_again_by_the_service() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_submission_whose_answer_is_lost_is_one_job() {
     a_hundred_jobs_survive(Call::Submit, Fault::AnswerLost, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_whose_answer_is_lost_is_its_jobs_once() {
+    let system = TestSystem::start().await;
+    let jobs =
+        (0..1000).map(|value| Submission::new("scripted", &json!({"op": "echo", "value": value})).expect("a script is JSON"));
+    let batch = Batch::new(jobs).expect("JSON");
+    system.faults.inject(Call::Submit, Fault::AnswerLost, 1);
+    let outcomes = system.client.submit_all(&batch).await.expect("answered");
+    assert_eq!(system.faults.left(Call::Submit), 0, "the fault was met");
+    for outcome in outcomes {
+        let job = outcome.into_result().expect("accepted");
+        assert_eq!(system.ended(stored_id(job.id)).await.state, State::Succeeded);
+    }
+    assert_eq!(invariants::all_jobs(&*system.seams.jobs).await.len(), 1000);
+    system.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,7 +14,7 @@ use siding_core::{
     api::Reader, config::Settings, drain::Drain, lane::InvalidLanes, model::repository::Repository, problem::with_fallbacks,
     telemetry::Metrics,
 };
-use siding_producer::http::{Bodies, ProducerState};
+use siding_producer::http::{Batches, Bodies, ProducerState};
 use siding_results::http::{ResultsState, Streams};
 use tokio::net::TcpListener;
 use utoipa::OpenApi;
@@ -49,6 +49,7 @@ pub fn router(
         catalog: repository.clone(),
         lanes: settings.lanes()?,
         bodies: Bodies::default(),
+        batches: Batches::default(),
     });
     let results = siding_results::http::router(ResultsState {
         reader,

@@ -11,44 +11,6 @@ use crate::{
     store::JobRecord,
 };
 
-use super::Rfc3339;
-
-/// A submission: the body of `POST /v1/jobs` and `PUT /v1/jobs/{id}`.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SubmitRequest {
-    /// The model to run.
-    #[schema(value_type = String)]
-    pub model: ModelName,
-    /// Its version; the newest when absent. The job keeps the version it was accepted with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub version: Option<ModelVersion>,
-    /// The model's input: an object whose form the model defines (`GET /v1/models/{name}`).
-    #[schema(value_type = Object)]
-    pub input: Box<RawValue>,
-    /// How long one run is expected to take, in milliseconds. Picks the lane; without it the model's cost profile does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expected_ms: Option<u64>,
-    /// How long after its acceptance the job is due, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delay_ms: Option<u64>,
-    /// When the job is due, as RFC 3339 (`2026-12-01T08:00:00Z`), at most 30 days ahead; at once when that has passed. Not beside
-    /// `delay_ms`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub start_at: Option<Rfc3339>,
-    /// How long after it is due the job may still be started, in milliseconds; then it expires.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_deadline_ms: Option<u64>,
-    /// How long one attempt may run, in milliseconds; the lane's `run_timeout_ms` when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run_timeout_ms: Option<u64>,
-    /// How many attempts may fail before the job does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attempts_max: Option<u32>,
-}
-
 /// A job as callers see it. Times are milliseconds since the Unix epoch, UTC.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct JobView {

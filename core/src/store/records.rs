@@ -61,6 +61,15 @@ pub enum Start {
     At(Timestamp),
 }
 
+/// How the jobs of one submission hang together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acceptance {
+    /// Each for itself: a mismatch hinders no other.
+    Each,
+    /// As a whole: when one of them is a mismatch, none is written.
+    Whole,
+}
+
 /// What became of a submission.
 #[derive(Debug, Clone)]
 pub enum Submitted {
@@ -70,6 +79,8 @@ pub enum Submitted {
     Existing(JobRecord),
     /// The id or the idempotency key belongs to a job that was asked for differently.
     Mismatch(JobRecord),
+    /// It would have been accepted, and was not: another one of its whole is a mismatch.
+    Withheld,
 }
 
 /// A job as it is stored, without input and output.

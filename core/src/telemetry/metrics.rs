@@ -149,9 +149,9 @@ impl Metrics {
         self.submitted.add(1, &[label("lane", lane.as_str())]);
     }
 
-    /// A submission was refused; `reason` is a problem code.
-    pub fn refused(&self, reason: &'static str) {
-        self.refused.add(1, &[KeyValue::new("reason", reason)]);
+    /// So many submissions were refused; `reason` is a problem code.
+    pub fn refused(&self, reason: &'static str, count: u64) {
+        self.refused.add(count, &[KeyValue::new("reason", reason)]);
     }
 
     /// A job reached a terminal state.
@@ -254,7 +254,7 @@ mod tests {
         let metrics = Metrics::new();
         let (lane, model) = ("instant".parse().expect("name"), "m".parse().expect("name"));
         metrics.submitted(&lane);
-        metrics.refused("busy");
+        metrics.refused("busy", 1);
         metrics.finished(&lane, &model, State::Succeeded);
         metrics.attempt(&lane, AttemptEnd::Succeeded);
         metrics.published(Source::Relay, PublishOutcome::Confirmed, 1);

@@ -130,7 +130,7 @@ async fn accept(
     request: Held<SubmitRequest>,
     complete: impl FnOnce(&mut Submission),
 ) -> Result<Response, Problem> {
-    let mut submission = submission(&request.value, headers)?;
+    let mut submission = submission(&request.value, traceparent(headers))?;
     complete(&mut submission);
     let accepted = state.intake.submit(submission).await.map_err(refusal::problem)?;
     // From here on only the store holds the input.
@@ -138,7 +138,7 @@ async fn accept(
     answer(state, accepted, Preference::read(headers)).await
 }
 
-fn submission(request: &SubmitRequest, headers: &HeaderMap) -> Result<Submission, Problem> {
+pub(super) fn submission(request: &SubmitRequest, traceparent: Option<String>) -> Result<Submission, Problem> {
     if !request.input.get().starts_with('{') {
         let wrong = WrongValue { pointer: "/input".into(), detail: "must be an object".into() };
         return Err(Problem::new(Code::InvalidRequest, "The input must be a JSON object.").with_errors(vec![wrong]));
@@ -155,7 +155,7 @@ fn submission(request: &SubmitRequest, headers: &HeaderMap) -> Result<Submission
         start_deadline_ms: request.start_deadline_ms,
         run_timeout_ms: request.run_timeout_ms,
         attempts_max: request.attempts_max,
-        traceparent: traceparent(headers),
+        traceparent,
     })
 }
 
@@ -203,7 +203,7 @@ fn location(job: JobId) -> HeaderValue {
     HeaderValue::from_str(&format!("/v1/jobs/{job}")).expect("a UUID is ASCII")
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
     let mut values = headers.get_all("idempotency-key").into_iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -214,7 +214,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Proble
 }
 
 /// The W3C trace context, when it is well-formed; anything else is ignored, as its recommendation asks.
-fn traceparent(headers: &HeaderMap) -> Option<String> {
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
     let text = headers.get("traceparent")?.to_str().ok()?;
     let hex = |part: &str, digits: usize| {
         part.len() == digits && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))

@@ -11,11 +11,11 @@ use object_store::memory::InMemory;
 use serde_json::{Value, json};
 use siding_core::{
     blob::Blobs,
-    broker::{EventBus, Hint, memory::MemoryBroker},
+    broker::{Consumer, EventBus, Hint, memory::MemoryBroker},
     clock::{ManualClock, Timestamp},
     config::Settings,
     drain::Drain,
-    id::{JobId, WorkerId},
+    id::{JobId, LaneName, WorkerId},
     job::Finish,
     limits,
     model::repository::Repository,
@@ -29,9 +29,13 @@ use tower::ServiceExt;
 use super::*;
 use crate::{dispatch, submitter, submitter::Submitter};
 
+mod batch;
 mod jobs;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why, the request's headers and body, and the code it is refused with.
+type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], String, Code);
 
 struct Service {
     router: Router,
@@ -39,6 +43,7 @@ struct Service {
     broker: Arc<MemoryBroker>,
     clock: Arc<ManualClock>,
     follower: Follower,
+    metrics: Arc<Metrics>,
     drain: Drain,
     _folder: TempDir,
 }
@@ -93,7 +98,7 @@ impl Service {
             jobs: store.clone(),
             outbox,
             bus,
-            metrics,
+            metrics: metrics.clone(),
             lanes: lanes.clone(),
             settings: settings.submit.clone(),
         };
@@ -104,8 +109,9 @@ impl Service {
             catalog: repository,
             lanes,
             bodies,
+            batches: Batches::default(),
         });
-        Self { router: router.into(), store, broker, clock, follower, drain, _folder: folder }
+        Self { router: router.into(), store, broker, clock, follower, metrics, drain, _folder: folder }
     }
 
     async fn call(&self, request: Request<Body>) -> Answer {
@@ -134,6 +140,16 @@ impl Service {
         let change = RecordChange::Finish { finish, run: Duration::from_millis(5) };
         self.store.record(&[Record { job, attempt: work.attempt, change }]).await.expect("store");
         self.broker.send(&[Hint::Event { job, seq: work.event_seq, terminal: true }]);
+    }
+
+    /// Returns once `count` messages wait in the lane.
+    async fn published(&self, lane: &LaneName, count: u64) {
+        let reached = async {
+            while self.broker.ready_count(lane).await.expect("the lane has a queue") != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.expect("the jobs are published");
     }
 
     /// Returns once `count` jobs are followed.

@@ -8,7 +8,7 @@ use siding_core::{
     clock::SystemClock,
     config::Settings,
     problem::Code,
-    store::{Error, sqlite::SqliteStore},
+    store::{Acceptance, Error, sqlite::SqliteStore},
 };
 use tempfile::TempDir;
 
@@ -22,7 +22,7 @@ struct Failing(Fails);
 
 #[async_trait]
 impl Submissions for Failing {
-    async fn submit(&self, _: Vec<NewJob>) -> Result<Vec<Submitted>, Error> {
+    async fn submit_as(&self, _: Vec<NewJob>, _: Acceptance) -> Result<Vec<Submitted>, Error> {
         Err(self.0())
     }
 

@@ -9,7 +9,7 @@ use siding_core::{
     estimate::{Estimate, Source},
     id::{Attempt, EventSeq, JobId},
     job::{EventKind, State},
-    store::{JobRecord, NewJob, Payload, Start, Submitted},
+    store::{Acceptance, JobRecord, NewJob, Payload, Start, Submitted},
 };
 use siding_tests::harness::seams::StoreSeam;
 
@@ -143,6 +143,7 @@ pub async fn a_repeat_is_the_first_job_and_a_different_request_is_a_mismatch(sea
                 Submitted::Created(job) => ("created", job),
                 Submitted::Existing(job) => ("existing", job),
                 Submitted::Mismatch(job) => ("mismatch", job),
+                Submitted::Withheld => panic!("each for itself"),
             };
             assert_eq!(word, row.expected, "row {index}, in one group: {in_one_group}");
             assert_eq!(job.id, if word == "created" { second.id } else { first.id }, "row {index}");
@@ -175,6 +176,58 @@ pub async fn a_full_group_is_answered_in_order(seam: &StoreSeam) {
     let answered: Vec<JobId> =
         answers.iter().filter_map(|answer| if let Submitted::Created(job) = answer { Some(job.id) } else { None }).collect();
     assert_eq!(answered, ids);
+}
+
+pub async fn a_batch_of_a_thousand_is_answered_in_order_and_read_back(seam: &StoreSeam) {
+    let first = seam.queued().await;
+    let mut jobs: Vec<NewJob> = (0..1000).map(|_| new_job()).collect();
+    jobs[500].id = first;
+    let answers = seam.store.submit_as(jobs.clone(), Acceptance::Whole).await.expect("submit");
+    for (index, (job, answer)) in jobs.iter().zip(&answers).enumerate() {
+        match answer {
+            Submitted::Created(created) => assert_eq!((created.id, index == 500), (job.id, false)),
+            Submitted::Existing(there) => assert_eq!((there.id, index), (first, 500), "what stands is no hindrance"),
+            other => panic!("{index}: {other:?}"),
+        }
+    }
+    assert_eq!(seam.store.backlog(10_000).await.expect("read"), 1000, "all of them are due");
+    assert_eq!(seam.job(jobs[999].id).await.event_seq, EventSeq(1));
+}
+
+/// How the jobs of a submission hang together, whether the mismatch is with a job that stands (or with another one of the
+/// submission), and the answers.
+type Mismatched = (Acceptance, bool, [&'static str; 4]);
+
+pub async fn a_mismatch_hinders_the_others_of_its_whole_and_nobody_else(seam: &StoreSeam) {
+    let rows: [Mismatched; 4] = [
+        (Acceptance::Each, true, ["created", "mismatch", "existing", "created"]),
+        (Acceptance::Each, false, ["created", "mismatch", "existing", "created"]),
+        (Acceptance::Whole, true, ["withheld", "mismatch", "existing", "withheld"]),
+        (Acceptance::Whole, false, ["withheld", "mismatch", "existing", "withheld"]),
+    ];
+    for (acceptance, with_standing, expected) in rows {
+        let standing = seam.queued().await;
+        let first = new_job();
+        let met = if with_standing { standing } else { first.id };
+        let jobs = vec![
+            first,
+            NewJob { id: met, fingerprint: [9; 32], ..new_job() },
+            NewJob { id: standing, ..new_job() },
+            NewJob { start: Start::In(SECOND), ..new_job() },
+        ];
+        let answers = seam.store.submit_as(jobs.clone(), acceptance).await.expect("submit");
+        let words = answers.iter().map(|answer| match answer {
+            Submitted::Created(_) => "created",
+            Submitted::Existing(_) => "existing",
+            Submitted::Mismatch(_) => "mismatch",
+            Submitted::Withheld => "withheld",
+        });
+        assert_eq!(words.collect::<Vec<_>>(), expected, "{acceptance:?}, with a standing job: {with_standing}");
+        for job in [&jobs[0], &jobs[3]] {
+            let written = seam.store.get(job.id).await.expect("read").is_some();
+            assert_eq!(written, acceptance == Acceptance::Each, "{acceptance:?}");
+        }
+    }
 }
 
 pub async fn an_absurd_estimate_or_duration_does_not_stop_a_group(seam: &StoreSeam) {

@@ -122,16 +122,24 @@ impl From<Log> for LogForm {
 const SUBMIT_EXAMPLES: &str = "Examples:
   siding submit spin --input '{\"x\":{\"shape\":[1,64],\"data\":[...]},\"iters\":{\"shape\":[],\"data\":[40000]}}'
   siding submit magika --input @bytes.json --wait=5
-  generate | siding submit spin - --watch";
+  generate | siding submit spin - --watch
+  siding submit --jsonl jobs.jsonl --key nightly-17    many jobs, one JSON object a line: {\"model\":\"spin\",\"input\":{...}}";
 
 /// `siding submit`
 #[derive(Debug, Args)]
 pub struct SubmitArgs {
     /// The model to run
-    pub model: String,
+    #[arg(required_unless_present = "jsonl")]
+    pub model: Option<String>,
     /// The model's input: a JSON object, @FILE, or - for stdin
-    #[arg(long, value_name = "JSON", required_unless_present = "stdin")]
+    #[arg(long, value_name = "JSON", required_unless_present_any = ["stdin", "jsonl"])]
     pub input: Option<String>,
+    /// Submit many jobs, one JSON object a line as the API takes them, from this file or - for stdin; prints what became of each
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "input", "stdin", "model_version", "expected_ms", "delay_ms", "start_at", "id", "wait", "watch"])]
+    pub jsonl: Option<String>,
+    /// With --jsonl: accept all jobs or none; at most 1000
+    #[arg(long, requires = "jsonl", conflicts_with = "model")]
+    pub atomic: bool,
     /// Read the input from stdin
     #[arg(value_name = "-", conflicts_with = "input", value_parser = ["-"])]
     pub stdin: Option<String>,
@@ -343,6 +351,11 @@ mod tests {
             ("siding submit m --input -", true),
             ("siding submit m --input @file --wait --watch", true),
             ("siding submit m --input {} --wait=5 --id 0190b7c0-0000-7000-8000-000000000000", true),
+            ("siding submit --jsonl -", true),
+            ("siding submit --jsonl jobs.jsonl --key k --atomic", true),
+            ("siding submit m --jsonl -", false),
+            ("siding submit --jsonl - --watch", false),
+            ("siding submit m --input {} --atomic", false),
             ("siding submit m", false),
             ("siding submit m - --input {}", false),
             ("siding submit m file", false),

@@ -7,7 +7,7 @@ use crate::{
     estimate::Estimate,
     id::{Attempt, EventSeq, IdempotencyKey, JobId},
     job::State,
-    store::{JobRecord, NewJob, Start, Submitted},
+    store::{Acceptance, JobRecord, NewJob, Start, Submitted},
 };
 
 /// Longest duration that an estimate may name, in milliseconds: past it (or not a number) a broken cost profile speaks.
@@ -41,13 +41,26 @@ impl Accepted {
     pub(in crate::store) fn created<'a>(&'a self, jobs: &'a [NewJob]) -> impl Iterator<Item = (&'a NewJob, &'a JobRecord)> {
         jobs.iter().zip(&self.answers).filter_map(|(new, answer)| match answer {
             Submitted::Created(job) => Some((new, job)),
-            Submitted::Existing(_) | Submitted::Mismatch(_) => None,
+            Submitted::Existing(_) | Submitted::Mismatch(_) | Submitted::Withheld => None,
         })
+    }
+
+    /// Takes back what was accepted.
+    fn withhold(&mut self, ledger: &mut Ledger) {
+        let created = self.answers.iter_mut().filter(|answer| matches!(answer, Submitted::Created(_)));
+        created.for_each(|answer| *answer = Submitted::Withheld);
+        ledger.events.clear();
     }
 }
 
-/// Accepts `jobs` in order, each unless its id or key is taken, by a job that stands already or by one before it in the group.
-pub(in crate::store) fn accept(jobs: &[NewJob], standing: Vec<Standing>, ledger: &mut Ledger) -> Accepted {
+/// Accepts `jobs` in order, each unless its id or key is taken, by a job that stands already or by one before it in the group. Of a whole
+/// with a mismatch, none is accepted and nothing is told.
+pub(in crate::store) fn accept(
+    jobs: &[NewJob],
+    acceptance: Acceptance,
+    standing: Vec<Standing>,
+    ledger: &mut Ledger,
+) -> Accepted {
     let mut taken = Taken::default();
     for standing in standing {
         taken.add(standing);
@@ -63,7 +76,12 @@ pub(in crate::store) fn accept(jobs: &[NewJob], standing: Vec<Standing>, ledger:
         taken.add(Standing { job: job.clone(), idempotency_key, fingerprint: new.fingerprint });
         Submitted::Created(job)
     };
-    Accepted { answers: jobs.iter().map(accept_one).collect() }
+    let mut accepted = Accepted { answers: jobs.iter().map(accept_one).collect() };
+    let mismatch = |answer: &Submitted| matches!(answer, Submitted::Mismatch(_));
+    if acceptance == Acceptance::Whole && accepted.answers.iter().any(mismatch) {
+        accepted.withhold(ledger);
+    }
+    accepted
 }
 
 impl Taken {

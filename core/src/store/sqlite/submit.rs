@@ -13,7 +13,7 @@ use super::{
 use crate::{
     id::{IdempotencyKey, JobId},
     store::{
-        Cancelled, Error, NewJob, Submissions, Submitted,
+        Acceptance, Cancelled, Error, NewJob, Submissions, Submitted,
         decide::{Accepted, Ledger, accept},
     },
 };
@@ -61,17 +61,21 @@ const BEGIN_CANCEL: &str = concat!(
 
 #[async_trait]
 impl Submissions for SqliteStore {
-    async fn submit(&self, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, Error> {
+    async fn submit_as(&self, jobs: Vec<NewJob>, acceptance: Acceptance) -> Result<Vec<Submitted>, Error> {
         // Nearly every group is all new: it is written without looking first. One that is not is refused by the schema.
         let mut turn = self.writer.turn(Durability::Disk).await?;
         let mut ledger = Ledger::at(self.clock.now());
-        let accepted = accept(&jobs, Vec::new(), &mut ledger);
-        match turn.whole(insert(INSERT_ALL, &jobs, &accepted, &ledger)?).await {
-            Ok(_) => return Ok(accepted.answers),
-            Err(error) if errors::is_taken(&error) => drop(turn),
-            Err(error) => return Err(error),
+        let accepted = accept(&jobs, acceptance, Vec::new(), &mut ledger);
+        if !ledger.events.is_empty() {
+            match turn.whole(insert(INSERT_ALL, &jobs, &accepted, &ledger)?).await {
+                Ok(_) => return Ok(accepted.answers),
+                Err(error) if errors::is_taken(&error) => (),
+                Err(error) => return Err(error),
+            }
         }
-        self.submit_among_standing(&jobs).await
+        // A whole that contradicts itself comes here too: which of its jobs stand already is told all the same.
+        drop(turn);
+        self.submit_among_standing(&jobs, acceptance).await
     }
 
     async fn cancel(&self, wanted: Vec<JobId>) -> Result<Vec<Option<Cancelled>>, Error> {
@@ -92,12 +96,12 @@ impl Submissions for SqliteStore {
 
 impl SqliteStore {
     /// Looks at the jobs that stand first, then writes the others.
-    async fn submit_among_standing(&self, jobs: &[NewJob]) -> Result<Vec<Submitted>, Error> {
+    async fn submit_among_standing(&self, jobs: &[NewJob], acceptance: Acceptance) -> Result<Vec<Submitted>, Error> {
         let ids = id_array(jobs.iter().map(|new| new.id))?;
         let keys = rows::array(jobs.iter().filter_map(|new| new.idempotency_key.as_ref().map(IdempotencyKey::as_str)))?;
         let (mut turn, standing) = self.begin(Durability::Disk, query(BEGIN).bind(ids).bind(keys)).await?;
         let mut ledger = Ledger::at(self.clock.now());
-        let accepted = accept(jobs, rows::standing(&standing)?, &mut ledger);
+        let accepted = accept(jobs, acceptance, rows::standing(&standing)?, &mut ledger);
         if ledger.events.is_empty() {
             turn.nothing_written().await?;
         } else {

@@ -2,9 +2,6 @@
 
 use super::*;
 
-/// Why, the request's headers and body, and the code it is refused with.
-type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], String, Code);
-
 #[tokio::test]
 async fn a_submission_is_answered_with_the_job_and_where_it_is() {
     let service = Service::start().await;
