@@ -4,6 +4,7 @@
 //!
 //! `tests/contract` states what every implementation does; two dialects of SQL, one behaviour.
 
+pub mod dead;
 mod decide;
 pub mod group;
 pub mod records;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use dead::{Dead, DeadFilter, Dropped};
 pub use records::{
     Acceptance, Cancelled, Claim, Claimed, Counts, DueJob, Extended, JobFilter, JobRecord, Lease, NewJob, Page, Payload,
     Publication, Record, RecordChange, Recorded, Rescued, Skip, Start, Submitted, Work,

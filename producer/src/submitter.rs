@@ -205,7 +205,8 @@ impl Submitter {
             Submitted::Existing(job) => Ok(Accepted { job, created: false }),
             Submitted::Mismatch(job) if job.id == id => Err(Refusal::IdTaken(id)),
             Submitted::Mismatch(job) => Err(Refusal::KeyReused(job.id)),
-            Submitted::Withheld => Err(Refusal::Withheld),
+            // Only a replay is told that a job is not dead, and it looks for itself.
+            Submitted::Withheld | Submitted::NotDead => Err(Refusal::Withheld),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod accepting;
 mod claiming;
+mod dead;
 mod given;
 mod publishing;
 mod reading;
@@ -83,6 +84,16 @@ macro_rules! store_contract {
                 the_next_due_time_is_known,
                 the_backlog_is_counted_up_to_a_limit,
                 a_lost_broker_makes_every_waiting_job_unpublished,
+            ]
+            dead: [
+                a_failed_job_is_dead_until_it_is_run_again_or_dropped,
+                dead_jobs_are_listed_by_their_failure_and_their_pages_fit_together,
+                dead_jobs_are_listed_as_their_filter_asks,
+                a_replay_makes_one_job_however_often_it_is_asked_for,
+                of_replays_at_once_one_makes_the_job,
+                a_job_that_is_run_again_is_marked_and_otherwise_untouched,
+                a_drop_lets_a_dead_job_rest_and_nothing_else,
+                jobs_are_read_with_their_inputs_in_order,
             ]
             reading: [
                 a_list_shows_the_newest_first_and_its_pages_fit_together,

@@ -74,6 +74,14 @@ pub struct JobView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Uuid)]
     pub retry_of: Option<JobId>,
+    /// The newest job that runs this one again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Uuid)]
+    pub retried_by: Option<JobId>,
+    /// When somebody who looked at its failure let it rest: it is not dead any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>)]
+    pub dropped_at_ms: Option<Timestamp>,
     /// Its newest event: the cursor from which `urls.events` tells only what is new.
     #[schema(value_type = u32)]
     pub event_seq: EventSeq,
@@ -156,6 +164,8 @@ impl JobView {
             failure: job.failure,
             output: None,
             retry_of: job.retry_of,
+            retried_by: job.retried_by,
+            dropped_at_ms: job.dropped_at,
             event_seq: job.event_seq,
             urls: Urls::of(job.id),
         }
@@ -207,6 +217,8 @@ mod tests {
             has_output: false,
             event_seq: EventSeq(1),
             retry_of: None,
+            retried_by: None,
+            dropped_at: None,
             traceparent: None,
         }
     }

@@ -46,7 +46,7 @@ pub struct NewJob {
     pub start_deadline: Option<Duration>,
     /// How long one attempt may run.
     pub run_timeout: Duration,
-    /// The job that this one runs again.
+    /// The job that this one runs again. That job is marked with this one in the same transaction.
     pub retry_of: Option<JobId>,
     /// W3C trace context of the submission.
     pub traceparent: Option<String>,
@@ -68,6 +68,8 @@ pub enum Acceptance {
     Each,
     /// As a whole: when one of them is a mismatch, none is written.
     Whole,
+    /// Each for itself, and only if the job that it runs again is still dead: two replays of a job are one.
+    Replays,
 }
 
 /// What became of a submission.
@@ -81,6 +83,8 @@ pub enum Submitted {
     Mismatch(JobRecord),
     /// It would have been accepted, and was not: another one of its whole is a mismatch.
     Withheld,
+    /// It was not accepted: the job that it would have run again is not dead (any more).
+    NotDead,
 }
 
 /// A job as it is stored, without input and output.
@@ -126,6 +130,10 @@ pub struct JobRecord {
     pub event_seq: EventSeq,
     /// The job that this one runs again.
     pub retry_of: Option<JobId>,
+    /// The newest job that runs this one again.
+    pub retried_by: Option<JobId>,
+    /// When somebody who looked at its failure let it rest.
+    pub dropped_at: Option<Timestamp>,
     /// W3C trace context of the submission.
     pub traceparent: Option<String>,
 }

@@ -47,6 +47,8 @@ pub async fn an_accepted_job_reads_back_as_it_was_answered(seam: &StoreSeam) {
         has_output: false,
         event_seq: EventSeq(1),
         retry_of: Some(first),
+        retried_by: None,
+        dropped_at: None,
         traceparent: new.traceparent,
     };
     assert_eq!(answered, expected);
@@ -57,6 +59,7 @@ pub async fn an_accepted_job_reads_back_as_it_was_answered(seam: &StoreSeam) {
         "lane": "instant",
         "estimate": {"p50_ms": 200.5, "p90_ms": 300.25, "source": "hint"},
         "due_at_ms": seam.now().0 + 5000,
+        "retry_of": first,
     });
     assert_eq!(seam.last_data(new.id).await, data);
 }
@@ -143,7 +146,7 @@ pub async fn a_repeat_is_the_first_job_and_a_different_request_is_a_mismatch(sea
                 Submitted::Created(job) => ("created", job),
                 Submitted::Existing(job) => ("existing", job),
                 Submitted::Mismatch(job) => ("mismatch", job),
-                Submitted::Withheld => panic!("each for itself"),
+                Submitted::Withheld | Submitted::NotDead => panic!("each for itself"),
             };
             assert_eq!(word, row.expected, "row {index}, in one group: {in_one_group}");
             assert_eq!(job.id, if word == "created" { second.id } else { first.id }, "row {index}");
@@ -221,6 +224,7 @@ pub async fn a_mismatch_hinders_the_others_of_its_whole_and_nobody_else(seam: &S
             Submitted::Existing(_) => "existing",
             Submitted::Mismatch(_) => "mismatch",
             Submitted::Withheld => "withheld",
+            Submitted::NotDead => "not dead",
         });
         assert_eq!(words.collect::<Vec<_>>(), expected, "{acceptance:?}, with a standing job: {with_standing}");
         for job in [&jobs[0], &jobs[3]] {

@@ -10,13 +10,13 @@ use siding_core::{
     clock::{Clock, ManualClock, SystemClock, Timestamp},
     config::Settings,
     id::LaneName,
-    store::{Attempts, Dispatch, Feed, Jobs, Submissions, sqlite::SqliteStore},
+    store::{Attempts, Dead, Dispatch, Feed, Jobs, Submissions, sqlite::SqliteStore},
 };
 
 /// All roles of a store.
-pub trait Store: Submissions + Jobs + Dispatch + Attempts + Feed {}
+pub trait Store: Submissions + Jobs + Dispatch + Attempts + Feed + Dead {}
 
-impl<S: Submissions + Jobs + Dispatch + Attempts + Feed> Store for S {}
+impl<S: Submissions + Jobs + Dispatch + Attempts + Feed + Dead> Store for S {}
 
 /// A store of its own for one test, on the test's clock.
 pub struct StoreSeam {

@@ -28,7 +28,7 @@ macro_rules! job_array {
         "json_array(j.id, j.model, j.version, j.lane, j.state, j.attempt, j.failures, j.attempts_max, j.event_seq, \
          j.created_at, j.due_at, j.published_at, j.start_deadline_at, j.run_timeout_ms, j.started_at, j.finished_at, \
          j.worker, j.lease_until, j.cancel_requested_at, j.failure_code, j.failure_message, j.p50_ms, j.p90_ms, \
-         j.estimate_source, j.retry_of, j.traceparent)"
+         j.estimate_source, j.retry_of, j.traceparent, j.retried_by, j.dropped_at)"
     };
 }
 pub(super) use job_array;
@@ -62,6 +62,8 @@ struct JobRow {
     estimate_source: estimate::Source,
     retry_of: Option<JobId>,
     traceparent: Option<String>,
+    retried_by: Option<JobId>,
+    dropped_at: Option<Timestamp>,
 }
 
 /// Texts of `job_array!()` or of groups of it, as jobs.
@@ -146,6 +148,8 @@ impl From<JobRow> for Stored {
             has_output: row.state == State::Succeeded,
             event_seq: row.event_seq,
             retry_of: row.retry_of,
+            retried_by: row.retried_by,
+            dropped_at: row.dropped_at,
             traceparent: row.traceparent,
         };
         Self {
