@@ -3,6 +3,7 @@
 //! with these types.
 
 pub mod answer;
+pub mod dead;
 pub mod job;
 pub mod json;
 pub mod lane;
@@ -12,9 +13,10 @@ pub mod reader;
 pub mod submit;
 pub mod time;
 
+pub use dead::{DeadAnswer, DeadOutcome, DeadRequest, DeadSelection, DeadSkipReason, DeadSkipped};
 pub use job::{EventList, EventView, JobList, JobView, Urls};
 pub use lane::{LaneList, LaneView};
 pub use model::{BrokenView, CostView, DimensionView, ModelList, ModelView, TensorView};
-pub use reader::Reader;
+pub use reader::{Output, Reader};
 pub use submit::{BatchAnswer, BatchItem, BatchOutcome, BatchRequest, BatchStatus, SubmitRequest};
 pub use time::Rfc3339;

@@ -18,12 +18,15 @@ pub const JSON_DEPTH_MAX: usize = 64;
 pub const JSON_KEYS_MAX: usize = 10_000;
 /// Most jobs in one batch: one request, one transaction, one publish.
 pub const BATCH_JOBS_MAX: usize = 1000;
-/// Batches that one process handles at once, from their bodies to the writing of their answers; one more is refused with 429.
+/// Batches, and requests to deal with dead jobs, that one process handles at once, from their bodies to the writing of their answers; one
+/// more is refused with 429.
 pub const BATCHES_OPEN_MAX: usize = 64;
 /// Most wrong values that are named of one job of a batch.
 pub const BATCH_JOB_WRONG_VALUES_MAX: usize = 10;
 /// Most wrong values that are named of a batch that is refused as a whole.
 pub const BATCH_WRONG_VALUES_MAX: usize = 100;
+/// Most dead jobs that one request deals with.
+pub const DEAD_JOBS_MAX: usize = 1000;
 /// Inputs of one batch that are written to the blob store at once.
 pub const BATCH_BLOBS_AT_ONCE: usize = 8;
 /// Inputs and outputs up to this size, in bytes of JSON text, live in the job's row; larger ones in a blob.

@@ -12,7 +12,7 @@ use siding_core::{
     limits,
     model::manifest::Manifest,
     schedule::route::route,
-    store::{NewJob, Payload, Start},
+    store::{JobRecord, NewJob, Payload, Start},
     tensor::InputProblem,
 };
 
@@ -115,6 +115,27 @@ pub fn new_job(submission: &Submission, checked: Checked<'_>) -> NewJob {
         run_timeout: Duration::from_millis(submission.run_timeout_ms.unwrap_or(lane.run_timeout_ms)),
         retry_of: None,
         traceparent: submission.traceparent.clone(),
+    }
+}
+
+/// The row of a job that runs `first` again on the same input. Routed anew: the first job's lane may be gone.
+#[must_use]
+pub fn again(first: &JobRecord, input: Payload, lanes: &Lanes) -> NewJob {
+    NewJob {
+        id: JobId::generate(),
+        model: first.model.clone(),
+        version: first.version.clone(),
+        input,
+        idempotency_key: None,
+        fingerprint: [0; 32],
+        lane: route(&first.estimate, lanes).name.clone(),
+        estimate: first.estimate,
+        attempts_max: first.attempts_max,
+        start: Start::In(Duration::ZERO),
+        start_deadline: None,
+        run_timeout: first.run_timeout,
+        retry_of: Some(first.id),
+        traceparent: first.traceparent.clone(),
     }
 }
 

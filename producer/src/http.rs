@@ -4,6 +4,7 @@
 mod batch;
 mod body;
 mod catalog;
+mod dead;
 mod jobs;
 mod prefer;
 pub(crate) mod refusal;
@@ -55,6 +56,8 @@ pub fn router(state: ProducerState) -> OpenApiRouter {
         .routes(routes!(batch::submit))
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::retry))
+        .routes(routes!(dead::replay))
+        .routes(routes!(dead::drop))
         .routes(routes!(catalog::models))
         .routes(routes!(catalog::model))
         .routes(routes!(catalog::lanes))

@@ -4,10 +4,11 @@
 use std::{sync::Arc, time::Duration};
 
 use siding_core::{
+    api::{DeadOutcome, DeadSkipped},
     clock::Timestamp,
     id::{IdempotencyKey, JobId, ModelName, ModelVersion},
     problem::Problem,
-    store::{Acceptance, JobRecord},
+    store::{Acceptance, DeadFilter, JobRecord},
     tensor::InputProblem,
 };
 
@@ -49,6 +50,51 @@ pub struct Batch {
     pub key: Option<IdempotencyKey>,
     /// What the refusal of one means for the others.
     pub acceptance: Acceptance,
+}
+
+/// Dead jobs that are to be dealt with.
+#[derive(Debug, Clone)]
+pub struct Deal {
+    /// Which.
+    pub which: Which,
+    /// What is to become of them.
+    pub how: How,
+    /// Whether only to tell which they are.
+    pub dry_run: bool,
+}
+
+/// Which dead jobs are meant.
+#[derive(Debug, Clone)]
+pub enum Which {
+    /// These; the others among them that are not dead are skipped.
+    Jobs(Vec<JobId>),
+    /// The newest failures that match, at most so many.
+    Matching {
+        /// What they have in common.
+        filter: DeadFilter,
+        /// How many.
+        limit: usize,
+    },
+}
+
+/// What is to become of dead jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Each is run again, as a new job.
+    Replay,
+    /// Each is let rest.
+    Drop,
+}
+
+/// What became of dead jobs.
+#[derive(Debug, Clone, Default)]
+pub struct Dealt {
+    /// Those that were dealt with (or would be), and the jobs that run them again.
+    pub jobs: Vec<DeadOutcome>,
+    /// Those that were named and not dealt with.
+    pub skipped: Vec<DeadSkipped>,
+    /// Whether jobs that are meant are left.
+    pub more: bool,
 }
 
 /// An accepted submission.

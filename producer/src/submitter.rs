@@ -3,6 +3,7 @@
 //! It never answers before the commit, and it holds no state that a restart would miss.
 
 mod batch;
+mod dead;
 #[cfg(test)]
 mod tests;
 
@@ -25,12 +26,11 @@ use siding_core::{
     limits,
     model::repository::{Model, Repository, Unresolved},
     retry::{Policy, retry},
-    schedule::route::route,
     store::{
-        self, Cancelled, DueJob, JobRecord, Jobs, NewJob, Start, Submissions, Submitted,
+        self, Cancelled, Dead, DueJob, JobRecord, NewJob, Submissions, Submitted,
         group::{CallError, Grouped, Place},
     },
-    telemetry::{Metrics, trace_id},
+    telemetry::{DealtWith, Metrics, trace_id},
     tensor::InputProblem,
 };
 
@@ -38,7 +38,7 @@ use crate::{
     admission::{self, Checked},
     dispatch::Outbox,
     intake::Intake,
-    submit::{Accepted, Batch, Refusal, Submission},
+    submit::{Accepted, Batch, Deal, Dealt, Refusal, Submission},
 };
 
 /// When a refused caller is told to come back.
@@ -52,8 +52,8 @@ pub struct Parts {
     pub blobs: Blobs,
     /// Where rows go.
     pub submissions: Arc<dyn Submissions>,
-    /// Where `retry` reads the first job.
-    pub jobs: Arc<dyn Jobs>,
+    /// Where jobs that are to be run again are read, and dead ones dropped.
+    pub dead: Arc<dyn Dead>,
     /// Who publishes.
     pub outbox: Outbox,
     /// Who is told of cancels.
@@ -233,33 +233,19 @@ impl Submitter {
 
     async fn run_again(&self, first: JobId) -> Result<Accepted, Refusal> {
         self.admit()?;
-        let jobs = &self.parts.jobs;
-        let read = |error: store::Error| store_failed(error.transience(), error);
-        let record = retry(Policy::StoreRequest, || jobs.get(first)).await.map_err(read)?.ok_or(Refusal::UnknownJob(first))?;
+        let (dead, wanted) = (&self.parts.dead, [first]);
+        let found = retry(Policy::StoreRequest, || dead.with_inputs(&wanted)).await;
+        let found = found.map_err(|error| store_failed(error.transience(), error))?;
+        let (record, input) = found.into_iter().flatten().next().ok_or(Refusal::UnknownJob(first))?;
         if !record.state.is_terminal() {
             return Err(Refusal::NotFinished(first));
         }
-        let input = retry(Policy::StoreRequest, || jobs.input(first)).await.map_err(read)?.ok_or(Refusal::UnknownJob(first))?;
-        // Routed anew: the first job's lane may be gone.
-        let lane = route(&record.estimate, &self.parts.lanes).name.clone();
         let place = self.group.reserve().map_err(|error| self.not_called("submit", error))?;
-        let job = NewJob {
-            id: JobId::generate(),
-            model: record.model,
-            version: record.version,
-            input,
-            idempotency_key: None,
-            fingerprint: [0; 32],
-            lane,
-            estimate: record.estimate,
-            attempts_max: record.attempts_max,
-            start: Start::In(Duration::ZERO),
-            start_deadline: None,
-            run_timeout: record.run_timeout,
-            retry_of: Some(first),
-            traceparent: record.traceparent,
-        };
-        self.commit(place, job).await
+        let accepted = self.commit(place, admission::again(&record, input, &self.parts.lanes)).await?;
+        if record.is_dead() {
+            self.tell_dealt_with(&record, DealtWith::Retried, Some(accepted.job.id));
+        }
+        Ok(accepted)
     }
 
     fn count<T>(&self, result: Result<T, Refusal>) -> Result<T, Refusal> {
@@ -288,6 +274,11 @@ impl Intake for Submitter {
 
     async fn retry(&self, job: JobId) -> Result<Accepted, Refusal> {
         let result = self.run_again(job).await;
+        self.count(result)
+    }
+
+    async fn deal_with_dead(&self, deal: Deal) -> Result<Dealt, Refusal> {
+        let result = self.deal_with(deal).await;
         self.count(result)
     }
 }

@@ -54,6 +54,7 @@ pub fn router(
     let results = siding_results::http::router(ResultsState {
         reader,
         feed: seams.feed.clone(),
+        dead: seams.dead.clone(),
         follower: services.follower.clone(),
         cache: seams.cache.clone(),
         clock: seams.clock.clone(),

@@ -15,7 +15,7 @@ use siding_core::{
     clock::Clock,
     config::Settings,
     id::LaneName,
-    store::{self, Attempts, Dispatch, Feed, Jobs, Submissions, sqlite::SqliteStore},
+    store::{self, Attempts, Dead, Dispatch, Feed, Jobs, Submissions, sqlite::SqliteStore},
 };
 
 /// One filled set of seams.
@@ -31,6 +31,8 @@ pub struct Seams {
     pub attempts: Arc<dyn Attempts>,
     /// Reads events.
     pub feed: Arc<dyn Feed>,
+    /// Reads and drops dead jobs.
+    pub dead: Arc<dyn Dead>,
     /// Puts messages into queues.
     pub publisher: Arc<dyn Publisher>,
     /// Takes them out.
@@ -102,7 +104,8 @@ impl Seams {
             jobs: store.clone(),
             dispatch: store.clone(),
             attempts: store.clone(),
-            feed: store,
+            feed: store.clone(),
+            dead: store,
             publisher: broker.clone(),
             consumer: broker.clone(),
             bus: broker,

@@ -98,7 +98,7 @@ impl Services {
                 repository: repository.clone(),
                 blobs: seams.blobs.clone(),
                 submissions: seams.submissions.clone(),
-                jobs: seams.jobs.clone(),
+                dead: seams.dead.clone(),
                 outbox,
                 bus: seams.bus.clone(),
                 clock: seams.clock.clone(),

@@ -69,6 +69,29 @@ pub enum Source {
     Relay,
 }
 
+/// How a dead job was dealt with, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DealtWith {
+    /// Run again, by a request for this one job.
+    Retried,
+    /// Run again, by a request for dead jobs.
+    Replayed,
+    /// Let rest.
+    Dropped,
+}
+
+impl DealtWith {
+    /// The word used in labels and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retried => "retried",
+            Self::Replayed => "replayed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
 /// Every instrument. Cheap to use from any thread.
 #[derive(Debug)]
 pub struct Metrics {
@@ -78,6 +101,7 @@ pub struct Metrics {
     submitted: Counter<u64>,
     refused: Counter<u64>,
     finished: Counter<u64>,
+    dealt_with: Counter<u64>,
     attempts: Counter<u64>,
     published: Counter<u64>,
     skipped: Counter<u64>,
@@ -118,6 +142,7 @@ impl Metrics {
             submitted: count("siding_jobs_submitted", "Jobs accepted, by lane."),
             refused: count("siding_submissions_refused", "Submissions refused, by reason."),
             finished: count("siding_jobs_finished", "Jobs that reached a terminal state, by lane, model and state."),
+            dealt_with: count("siding_dead_jobs_dealt_with", "Dead jobs that somebody dealt with, by lane and how."),
             attempts: count("siding_job_attempts", "Attempts ended, by lane and how."),
             published: count("siding_publications", "Messages published, by path and outcome."),
             skipped: count("siding_deliveries_skipped", "Deliveries whose job was not ours to run, by reason."),
@@ -158,6 +183,11 @@ impl Metrics {
     pub fn finished(&self, lane: &LaneName, model: &ModelName, state: State) {
         self.finished
             .add(1, &[label("lane", lane.as_str()), label("model", model.as_str()), KeyValue::new("state", state.as_str())]);
+    }
+
+    /// A dead job was dealt with.
+    pub fn dealt_with(&self, lane: &LaneName, how: DealtWith) {
+        self.dealt_with.add(1, &[label("lane", lane.as_str()), KeyValue::new("how", how.as_str())]);
     }
 
     /// An attempt ended.
@@ -256,6 +286,7 @@ mod tests {
         metrics.submitted(&lane);
         metrics.refused("busy", 1);
         metrics.finished(&lane, &model, State::Succeeded);
+        metrics.dealt_with(&lane, DealtWith::Dropped);
         metrics.attempt(&lane, AttemptEnd::Succeeded);
         metrics.published(Source::Relay, PublishOutcome::Confirmed, 1);
         metrics.skipped("held");

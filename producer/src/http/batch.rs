@@ -28,7 +28,7 @@ use crate::submit::{Accepted, Batch, Refusal, Submission};
 /// When a caller for whose batch there is no room may come back.
 const NO_ROOM_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Room for open batches, shared by all requests. Clones are the same room.
+/// Room for requests about many jobs, shared by all of them. Clones are the same room.
 #[derive(Debug, Clone)]
 pub struct Batches(Arc<Semaphore>);
 
@@ -40,9 +40,9 @@ impl Default for Batches {
 }
 
 impl Batches {
-    fn open(&self) -> Result<OwnedSemaphorePermit, Problem> {
+    pub(super) fn open(&self) -> Result<OwnedSemaphorePermit, Problem> {
         self.0.clone().try_acquire_owned().map_err(|_| {
-            Problem::new(Code::Busy, "As many batches are open as this process holds; nothing was accepted.")
+            Problem::new(Code::Busy, "As many requests about many jobs are open as this process holds; nothing has happened.")
                 .after(NO_ROOM_RETRY_AFTER)
         })
     }

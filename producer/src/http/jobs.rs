@@ -196,7 +196,8 @@ async fn ended_in_time(state: &ProducerState, job: JobRecord, preference: Prefer
 
 async fn whole(state: &ProducerState, job: JobId) -> Result<JobView, Problem> {
     let record = state.reader.record(job).await?;
-    state.reader.view(record).await
+    let output = if record.has_output { Some(state.reader.output(job).await?) } else { None };
+    state.reader.view(record, output).await
 }
 
 fn location(job: JobId) -> HeaderValue {

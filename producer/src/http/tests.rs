@@ -16,7 +16,7 @@ use siding_core::{
     config::Settings,
     drain::Drain,
     id::{JobId, LaneName, WorkerId},
-    job::Finish,
+    job::{Failure, FailureCode, Finish},
     limits,
     model::repository::Repository,
     problem::{Code, Problem},
@@ -30,6 +30,7 @@ use super::*;
 use crate::{dispatch, submitter, submitter::Submitter};
 
 mod batch;
+mod dead;
 mod jobs;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -95,7 +96,7 @@ impl Service {
             repository: repository.clone(),
             blobs: blobs.clone(),
             submissions: store.clone(),
-            jobs: store.clone(),
+            dead: store.clone(),
             outbox,
             bus,
             metrics: metrics.clone(),
@@ -133,10 +134,14 @@ impl Service {
 
     /// Runs the job, as a worker would.
     async fn finish(&self, job: JobId, output: &str) {
+        self.end(job, Finish::Succeeded { output: Payload::Inline(output.into()) }).await;
+    }
+
+    /// Runs the job to this end.
+    async fn end(&self, job: JobId, finish: Finish) {
         let claim = Claim { job, lease: Duration::from_secs(60), takeover: false };
         let claimed = self.store.claim(WorkerId::generate(), &[claim]).await.expect("store");
         let [Claimed::Run(work)] = claimed.as_slice() else { panic!("not claimed: {claimed:?}") };
-        let finish = Finish::Succeeded { output: Payload::Inline(output.into()) };
         let change = RecordChange::Finish { finish, run: Duration::from_millis(5) };
         self.store.record(&[Record { job, attempt: work.attempt, change }]).await.expect("store");
         self.broker.send(&[Hint::Event { job, seq: work.event_seq, terminal: true }]);

@@ -63,7 +63,7 @@ async fn failing(with: Fails) -> Given {
         repository: Arc::new(Repository::open(&folder.path().join("models"), true).expect("repository")),
         blobs: Blobs::new(objects.clone()),
         submissions: Arc::new(Failing(with)),
-        jobs: store,
+        dead: store,
         outbox: dispatch::start(&drain, dispatch),
         bus: broker,
         clock,

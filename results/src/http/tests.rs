@@ -32,6 +32,7 @@ use tower::ServiceExt;
 
 use super::*;
 
+mod dead;
 mod events;
 mod jobs;
 
@@ -80,6 +81,7 @@ impl Service {
         let router = router(ResultsState {
             reader: Reader::new(store.clone(), blobs.clone(), clock.clone()),
             feed: store.clone(),
+            dead: store.clone(),
             follower: follower.clone(),
             cache: Arc::new(InProcessCache::new(1 << 20)),
             clock: clock.clone(),
