@@ -2,6 +2,7 @@
 
 pub mod args;
 mod catalog;
+mod dead;
 pub mod exit;
 mod jobs;
 mod submit;
@@ -46,6 +47,7 @@ async fn run_async(cli: Cli) -> Result<(), Failed> {
         Command::Up(args) => run_up(args).await,
         Command::Submit(args) => submit::run(&client(&cli.global)?, &output, args).await,
         Command::Jobs { command } => run_jobs(&client(&cli.global)?, &output, command).await,
+        Command::Dead { command } => dead::run(&client(&cli.global)?, &output, command).await,
         Command::Models => catalog::models(&client(&cli.global)?, &output).await,
         Command::Lanes => catalog::lanes(&client(&cli.global)?, &output).await,
         Command::Doctor(args) => doctor::run(&client(&cli.global)?, &output, args).await,

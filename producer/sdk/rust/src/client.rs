@@ -132,8 +132,7 @@ impl Client {
     pub async fn list(&self, filter: &JobFilter, cursor: Option<&str>) -> Result<JobPage, Error> {
         let mut url = self.url("v1/jobs");
         filter.write_to(&mut url, cursor);
-        let response = self.server.send(Repeat::Safe, || self.http.get(url.clone()).timeout(ANSWER_TIMEOUT)).await?;
-        self.server.read_json(response).await
+        self.read_url(url).await
     }
 
     /// All jobs that `filter` shows, newest first; pages are fetched as the stream is read. Ends after the first error.
@@ -240,7 +239,11 @@ impl Client {
     }
 
     async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        let response: Response = self.server.send(Repeat::Safe, || self.request(Method::GET, path)).await?;
+        self.read_url(self.url(path)).await
+    }
+
+    pub(crate) async fn read_url<T: DeserializeOwned>(&self, url: Url) -> Result<T, Error> {
+        let response: Response = self.server.send(Repeat::Safe, || self.http.get(url.clone()).timeout(ANSWER_TIMEOUT)).await?;
         self.server.read_json(response).await
     }
 
@@ -249,7 +252,7 @@ impl Client {
         self.server.read_json(response).await
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, self.url(path)).timeout(ANSWER_TIMEOUT)
     }
 
