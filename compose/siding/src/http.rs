@@ -48,7 +48,7 @@ pub fn router(
         follower: services.follower.clone(),
         catalog: repository.clone(),
         lanes: settings.lanes()?,
-        bodies: Bodies::default(),
+        bodies: Bodies::new(services.offload.clone()),
         batches: Batches::default(),
     });
     let results = siding_results::http::router(ResultsState {

@@ -10,6 +10,7 @@ use siding_core::{
     id::WorkerId,
     lane::InvalidLanes,
     model::repository::Repository,
+    offload::Offload,
     telemetry::Metrics,
 };
 use siding_producer::{
@@ -46,6 +47,8 @@ pub struct Services {
     pub follower: Follower,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Parses what is long.
+    pub offload: Offload,
     /// What serves callers: HTTP, streams, and calls that wait for a job's end. Stopped before everything else, because
     /// nobody's answer may hold up the rest.
     front: Drain,
@@ -92,11 +95,13 @@ impl Services {
         );
         let poll = Duration::from_millis(settings.stream.poll_ms);
         let follower = Follower::start(&front, seams.feed.clone(), &seams.bus, seams.clock.clone(), poll);
+        let offload = Offload::new(&drain);
         let intake = Submitter::start(
             &drain,
             submitter::Parts {
                 repository: repository.clone(),
                 blobs: seams.blobs.clone(),
+                offload: offload.clone(),
                 submissions: seams.submissions.clone(),
                 dead: seams.dead.clone(),
                 outbox,
@@ -108,7 +113,7 @@ impl Services {
             },
         );
         let worker = Some(start_worker(seams, settings, repository, runtime, &metrics)?);
-        Ok(Self { intake, follower, metrics, front, drain, worker })
+        Ok(Self { intake, follower, metrics, offload, front, drain, worker })
     }
 
     /// What serves callers: its stop signal ends connections, streams and preferred waits, and turns readiness false.

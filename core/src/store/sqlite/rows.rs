@@ -14,6 +14,7 @@ use crate::{
     estimate::{self, Estimate},
     id::{Attempt, EventSeq, IdempotencyKey, JobId, LaneName, ModelName, ModelVersion, WorkerId},
     job::{Event, Failure, FailureCode, State},
+    limits,
     store::{
         DueJob, Error, JobRecord, NewJob, Payload, Source,
         decide::{NewEvent, Standing, Stored},
@@ -327,6 +328,24 @@ impl<'a> JobUpdate<'a> {
 pub(super) fn array<T: Serialize>(rows: impl IntoIterator<Item = T>) -> Result<String, Error> {
     let rows: Vec<T> = rows.into_iter().collect();
     serde_json::to_string(&rows).map_err(|error| broken("rows as JSON", error))
+}
+
+/// As `array`, for rows that may be long: a batch's inputs are 16 MiB. Between two pieces of the text, whoever else has something to do
+/// gets onto the executor.
+pub(super) async fn long_array<T: Serialize>(rows: &[T]) -> Result<String, Error> {
+    let (mut text, mut piece_begins) = (String::from("["), 0);
+    for row in rows {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push_str(&serde_json::to_string(row).map_err(|error| broken("rows as JSON", error))?);
+        if text.len() - piece_begins > limits::EXECUTOR_BYTES_MAX {
+            piece_begins = text.len();
+            tokio::task::yield_now().await;
+        }
+    }
+    text.push(']');
+    Ok(text)
 }
 
 /// Events as one JSON array, for `json_each`.
