@@ -6,6 +6,7 @@ mod events;
 mod health;
 mod jobs;
 mod list;
+mod result;
 mod sse;
 mod streams;
 
@@ -52,7 +53,7 @@ pub fn router(state: ResultsState) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list::list))
         .routes(routes!(jobs::get))
-        .routes(routes!(jobs::result))
+        .routes(routes!(result::result))
         .routes(routes!(dead::list))
         .routes(routes!(events::events))
         .routes(routes!(health::live))

@@ -1,6 +1,8 @@
 //! One port for all roles of this process: the producer's and the results' routes, `/metrics`, `/openapi.json`, and a problem for everything
 //! else. It decides what is served where; it never handles a job.
 
+mod patient;
+
 use std::sync::Arc;
 
 use axum::{
@@ -19,6 +21,9 @@ use siding_results::http::{ResultsState, Streams};
 use tokio::net::TcpListener;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
+
+pub use patient::Patience;
+use patient::Patient;
 
 use crate::{seams::Seams, services::Services};
 
@@ -41,7 +46,7 @@ pub fn router(
     services: &Services,
     repository: &Arc<Repository>,
 ) -> Result<Router, InvalidLanes> {
-    let reader = Reader::new(seams.jobs.clone(), seams.blobs.clone(), seams.clock.clone());
+    let reader = Reader::new(seams.jobs.clone(), seams.blobs.clone(), seams.clock.clone(), services.answers.clone());
     let producer = siding_producer::http::router(ProducerState {
         intake: services.intake.clone(),
         reader: reader.clone(),
@@ -71,17 +76,19 @@ pub fn router(
     Ok(with_fallbacks(router))
 }
 
-/// Serves on `listener` until the stop signal of `drain`, then until the open connections have ended.
+/// Serves on `listener` until the stop signal of `drain`, then until the open connections have ended. A caller that is slower than
+/// `patience` allows is cut off.
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: TcpListener, router: Router, drain: Drain) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, router: Router, drain: Drain, patience: Patience) -> std::io::Result<()> {
     // Events are small writes. With Nagle's algorithm each would wait for the client's delayed acknowledgement: 40 ms, measured.
     let listener = listener.tap_io(|connection| {
         if let Err(error) = connection.set_nodelay(true) {
             tracing::debug!(%error, "a connection keeps Nagle's algorithm");
         }
     });
+    let listener = Patient { listener, patience };
     axum::serve(listener, router).with_graceful_shutdown(async move { drain.stopping().await }).await
 }
 

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use siding_core::{
+    api::answer::Answers,
     config::Settings,
     drain::{Drain, Unfinished},
     follow::Follower,
@@ -47,6 +48,8 @@ pub struct Services {
     pub follower: Follower,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Room for outputs on their way to callers.
+    pub answers: Answers,
     /// Parses what is long.
     pub offload: Offload,
     /// What serves callers: HTTP, streams, and calls that wait for a job's end. Stopped before everything else, because
@@ -113,7 +116,7 @@ impl Services {
             },
         );
         let worker = Some(start_worker(seams, settings, repository, runtime, &metrics)?);
-        Ok(Self { intake, follower, metrics, offload, front, drain, worker })
+        Ok(Self { intake, follower, metrics, answers: Answers::default(), offload, front, drain, worker })
     }
 
     /// What serves callers: its stop signal ends connections, streams and preferred waits, and turns readiness false.

@@ -92,7 +92,7 @@ impl Up {
         let router = http::router(&seams, settings, &services, &repository)?;
         let stopping = services.front().clone();
         services.front().spawn(async move {
-            if let Err(error) = http::serve(listener, router, stopping).await {
+            if let Err(error) = http::serve(listener, router, stopping, http::Patience::default()).await {
                 tracing::error!(error = siding_core::error::chain(&error), "the listener has ended");
             }
         });

@@ -34,6 +34,8 @@ pub struct Options {
     pub runtime: Arc<dyn ModelRuntime>,
     /// Writes further models into the repository before it is opened.
     pub more_models: fn(&Path),
+    /// How slow its callers may be.
+    pub patience: http::Patience,
 }
 
 impl Default for Options {
@@ -48,7 +50,7 @@ impl Default for Options {
         for lane in &mut settings.lanes {
             lane.lease_secs = 2;
         }
-        Self { settings, runtime: Arc::new(Scripted::new()), more_models: |_| {} }
+        Self { settings, runtime: Arc::new(Scripted::new()), more_models: |_| {}, patience: http::Patience::default() }
     }
 }
 
@@ -87,7 +89,7 @@ impl TestSystem {
     /// # Panics
     /// When it does not start.
     pub async fn start_with(options: Options) -> Self {
-        let Options { settings, runtime, more_models } = options;
+        let Options { settings, runtime, more_models, patience } = options;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let models = folder.path().join("models");
         models::write_scripted(&models, "scripted", "1", 0.0);
@@ -113,7 +115,7 @@ impl TestSystem {
         let url = format!("http://{}", listener.local_addr().expect("a bound port"));
         let stopping = services.front().clone();
         services.front().spawn(async move {
-            http::serve(listener, router, stopping).await.expect("the listener ends at the stop signal");
+            http::serve(listener, router, stopping, patience).await.expect("the listener ends at the stop signal");
         });
         let client = Client::new(&url).expect("a valid address");
         let services = Some(services);
