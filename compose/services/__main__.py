@@ -32,7 +32,7 @@ import tempfile
 import time
 
 from packages import NAMES, RABBITMQ_ROOT, install
-from processes import Trouble, born, end, free_port, is_alive, wait_until
+from processes import STOP_SECS_MAX, Trouble, born, end, free_port, is_alive, wait_until
 from servers import KINDS
 
 VARIABLES = {"rabbitmq": "SIDING_TEST_AMQP_URL", "postgres": "SIDING_TEST_DATABASE_URL", "redis": "SIDING_TEST_REDIS_URL"}
@@ -198,21 +198,30 @@ def run(arguments):
     _, instances = shared()
     found = {VARIABLES[name]: instances[name].server().url() for name in wanted if instances[name].answers()}
     missing = [name for name in wanted if VARIABLES[name] not in found]
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="siding-services-"))
-    own = {name: Instance(folder / name) for name in missing}
+    own = {name: Instance(tempfile.mkdtemp(prefix="siding-services-")) for name in missing}
     # Whoever ends us with a signal ends the servers too: as an exception, it passes through `finally`.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         for instance in own.values():
             watch_from_now(instance, os.getpid())
         variables |= found | start_all(own, arguments.durable)
-        done = subprocess.run(arguments.command, env={**os.environ, **variables})
-        # A command that a signal has ended is reported as shells do.
-        return done.returncode if done.returncode >= 0 else 128 - done.returncode
+        return outcome(subprocess.Popen(arguments.command, env={**os.environ, **variables}))
     finally:
         for instance in own.values():
             instance.stop(remove=True)
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def outcome(process):
+    """Waits for the command; when we are asked to end, it is asked first, so that it can end its own. Ctrl-C has reached it already."""
+    try:
+        code = process.wait()
+        # A command that a signal has ended is reported as shells do.
+        return code if code >= 0 else 128 - code
+    except KeyboardInterrupt:
+        wait_until(lambda: process.poll() is not None, STOP_SECS_MAX)
+        raise
+    finally:
+        end({"pid": process.pid, "born": born(process.pid)})
 
 
 def start(arguments):
@@ -248,7 +257,7 @@ def watch_from_now(instance, owner):
 def watch(arguments):
     instance = Instance(arguments.dir)
     owner = {"pid": arguments.owner, "born": born(arguments.owner)}
-    while owner["born"] is not None and is_alive(owner) and instance.folder.exists():
+    while is_alive(owner) and instance.folder.exists():
         time.sleep(WATCH_SECS)
     if instance.folder.exists():
         instance.stop(remove=True)

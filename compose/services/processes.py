@@ -26,7 +26,7 @@ def born(pid):
 
 
 def is_alive(process):
-    return process is not None and born(process["pid"]) == process["born"]
+    return process is not None and process["born"] is not None and born(process["pid"]) == process["born"]
 
 
 def end(process):
