@@ -7,6 +7,7 @@
 mod decide;
 pub mod group;
 pub mod records;
+mod rows;
 pub mod sqlite;
 
 use std::time::Duration;
@@ -63,6 +64,13 @@ pub enum Error {
 
 /// A cause, whatever its type.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+impl Error {
+    /// A broken promise of the schema or of a statement.
+    fn broken(what: &'static str, source: impl Into<Source>) -> Self {
+        Self::Broken { what, source: source.into() }
+    }
+}
 
 impl Classified for Error {
     fn transience(&self) -> Transience {
