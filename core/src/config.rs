@@ -90,8 +90,10 @@ pub struct Store {
     pub url: String,
     /// Connections of this process to Postgres.
     pub connections: u32,
-    /// How long a statement waits for another process's lock, in milliseconds.
+    /// How long a call waits for a connection, and a statement for another's lock, in milliseconds.
     pub busy_timeout_ms: u64,
+    /// How long a statement may take on Postgres, in milliseconds.
+    pub statement_timeout_ms: u64,
     /// Connections for reading.
     pub readers: u32,
     /// What a commit survives.
@@ -198,6 +200,8 @@ impl Settings {
             ("stream.heartbeat_ms", self.stream.heartbeat_ms),
             ("stream.poll_ms", self.stream.poll_ms),
             ("store.readers", u64::from(self.store.readers)),
+            ("store.busy_timeout_ms", self.store.busy_timeout_ms),
+            ("store.statement_timeout_ms", self.store.statement_timeout_ms),
             ("store.connections", u64::from(self.store.connections)),
             ("broker.heartbeat_secs", u64::from(self.broker.heartbeat_secs)),
             ("broker.confirm_timeout_ms", self.broker.confirm_timeout_ms),

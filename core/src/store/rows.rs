@@ -196,6 +196,13 @@ impl<'a> JobInsert<'a> {
     }
 }
 
+impl JobInsert<'_> {
+    /// The order in which a group takes keys and ids: groups that share some wait for each other, never in a circle.
+    pub(super) fn taking_order(&self) -> (Option<&str>, JobId) {
+        (self.idempotency_key, self.id)
+    }
+}
+
 /// A changed job, as the update statement reads it: all that a change of state may touch.
 #[derive(Serialize)]
 pub(super) struct JobUpdate<'a> {
