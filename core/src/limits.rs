@@ -26,6 +26,8 @@ pub const TENSOR_RANK_MAX: usize = 8;
 pub const TENSOR_ELEMENTS_MAX: usize = 16 * 1024 * 1024;
 /// Most tensors in one input.
 pub const TENSORS_MAX: usize = 64;
+/// Largest file that holds one setting (`SIDING_<SECTION>__<KEY>_FILE`), in bytes: a URL or a certificate.
+pub const SETTING_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Largest `model.toml`, in bytes.
 pub const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
 /// Most version folders in one model repository.

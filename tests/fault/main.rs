@@ -3,6 +3,7 @@
 
 mod bad_place;
 mod process;
+mod servers;
 mod store;
 mod streams;
 mod worker;

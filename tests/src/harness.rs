@@ -7,6 +7,7 @@ pub mod faults;
 pub mod invariants;
 pub mod models;
 pub mod seams;
+pub mod servers;
 pub mod system;
 
 pub use eventually::eventually;

@@ -36,7 +36,7 @@ pub(super) async fn sessions(settings: &config::Store) -> Result<Sessions, Error
         session: Duration::from_millis(settings.busy_timeout_ms),
         answer: Duration::from_millis(settings.statement_timeout_ms) + ANSWER_MARGIN,
     };
-    let mut options = options(&settings.url)?.options([
+    let mut options = options(settings.url.expose())?.options([
         ("statement_timeout", settings.statement_timeout_ms),
         ("lock_timeout", settings.busy_timeout_ms),
         ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MS),
