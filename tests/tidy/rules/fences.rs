@@ -11,13 +11,14 @@ use crate::{
 /// An outside library and the only places that may name it.
 const FENCES: [(&str, &[&str]); 4] = [
     ("lapin", &["core/src/broker/rabbitmq"]),
-    ("sqlx", &["core/src/store"]),
+    ("sqlx", &["core/src/store", "tests/src/harness/database.rs"]),
     ("ort", &["worker/src/runtime/onnx"]),
     ("backoff", &["core/src/retry.rs"]),
 ];
 
 /// Implementations of seams, and the module that each lives in.
-const IMPLEMENTATIONS: [(&str, &str); 3] = [
+const IMPLEMENTATIONS: [(&str, &str); 4] = [
+    ("PostgresStore", "core/src/store/postgres"),
     ("SqliteStore", "core/src/store/sqlite"),
     ("MemoryBroker", "core/src/broker/memory"),
     ("InProcessCache", "core/src/cache/in_process"),
