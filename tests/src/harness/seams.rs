@@ -9,12 +9,12 @@ use siding_core::{
     cache::redis::{Options, RedisCache},
     cache::{Cache, in_process::InProcessCache, none::NoCache},
     clock::{Clock, ManualClock, SystemClock, Timestamp},
-    config::Settings,
+    config::{self, Settings},
     id::LaneName,
-    store::{Attempts, Dispatch, Feed, Jobs, Submissions, sqlite::SqliteStore},
+    store::{Attempts, Dispatch, Feed, Jobs, Submissions, postgres::PostgresStore, sqlite::SqliteStore},
 };
 
-use super::servers;
+use super::{database::Schema, servers};
 
 /// All roles of a store.
 pub trait Store: Submissions + Jobs + Dispatch + Attempts + Feed {}
@@ -85,6 +85,18 @@ pub async fn sqlite_store() -> StoreSeam {
     let clock = ManualClock::starting_at(START);
     let path = home.path().join("siding.sqlite");
     let store = SqliteStore::open(&path, &Settings::default().store, clock.clone()).await.expect("a new file can be opened");
+    StoreSeam { store, clock, home: Box::new(home) }
+}
+
+/// The store in a schema of Postgres.
+///
+/// # Panics
+/// When there is no server, or it refuses.
+pub async fn postgres_store() -> StoreSeam {
+    let home = Schema::new().await;
+    let clock = ManualClock::starting_at(START);
+    let settings = config::Store { url: home.url().into(), ..Settings::default().store };
+    let store = PostgresStore::connect_with_clock(&settings, clock.clone()).await.expect("the schema was made for it");
     StoreSeam { store, clock, home: Box::new(home) }
 }
 

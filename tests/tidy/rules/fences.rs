@@ -11,14 +11,15 @@ use crate::{
 /// An outside library and the only places that may name it.
 const FENCES: [(&str, &[&str]); 5] = [
     ("lapin", &["core/src/broker/rabbitmq"]),
-    ("sqlx", &["core/src/store"]),
+    ("sqlx", &["core/src/store", "tests/src/harness/database.rs"]),
     ("redis", &["core/src/cache/redis"]),
     ("ort", &["worker/src/runtime/onnx"]),
     ("backoff", &["core/src/retry.rs"]),
 ];
 
 /// Implementations of seams, and the module that each lives in.
-const IMPLEMENTATIONS: [(&str, &str); 4] = [
+const IMPLEMENTATIONS: [(&str, &str); 5] = [
+    ("PostgresStore", "core/src/store/postgres"),
     ("SqliteStore", "core/src/store/sqlite"),
     ("MemoryBroker", "core/src/broker/memory"),
     ("InProcessCache", "core/src/cache/in_process"),
