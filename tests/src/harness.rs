@@ -7,6 +7,7 @@ pub mod eventually;
 pub mod faults;
 pub mod invariants;
 pub mod models;
+pub mod rabbitmq;
 pub mod seams;
 pub mod servers;
 pub mod system;
