@@ -3,6 +3,7 @@
 
 mod bad_place;
 mod cache;
+mod killing;
 mod process;
 mod servers;
 mod store;
