@@ -4,6 +4,7 @@
 mod bad_place;
 mod cache;
 mod process;
+mod roles;
 mod servers;
 mod store;
 mod streams;
