@@ -5,6 +5,7 @@ mod bad_place;
 mod cache;
 mod killing;
 mod process;
+mod roles;
 mod servers;
 mod store;
 mod streams;
