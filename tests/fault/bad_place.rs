@@ -12,7 +12,7 @@ fn options(data: &std::path::Path, listen: &str) -> process::Options {
     let mut settings = Settings::default();
     settings.server.listen = listen.parse().expect("an address");
     settings.models.folder = models.to_str().expect("UTF-8").to_owned();
-    process::Options { shape: Shape::Up { data: data.to_path_buf() }, settings }
+    process::Options { shape: Shape::Up { data: data.to_path_buf() }, settings, wrap: |seams| seams }
 }
 
 async fn refusal(options: process::Options) -> process::Error {

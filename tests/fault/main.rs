@@ -6,6 +6,7 @@ mod cache;
 mod killing;
 mod process;
 mod roles;
+mod runbooks;
 mod servers;
 mod store;
 mod streams;

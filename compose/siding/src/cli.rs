@@ -23,37 +23,43 @@ use crate::{
     bench, demo, doctor,
     output::Output,
     process::{self, Shape},
+    seams::Seams,
     services::Role,
 };
 
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
+    main_over(|seams| seams)
+}
+
+/// The same, with the seams of a process that serves wrapped first: for a test's program, which breaks at a seam on purpose.
+pub fn main_over(wrap: fn(Seams) -> Seams) -> ExitCode {
     let cli = Cli::parse();
-    match run(cli) {
+    match run(cli, wrap) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => failed.report(),
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failed> {
+fn run(cli: Cli, wrap: fn(Seams) -> Seams) -> Result<(), Failed> {
     if let Command::Completions { shell } = cli.command {
         return print_completions(shell);
     }
     // One process does everything in laptop mode; the number of threads is the number of cores.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failed::from)?;
-    let ended = runtime.block_on(run_async(cli));
+    let ended = runtime.block_on(run_async(cli, wrap));
     // Whatever was worth waiting for was waited for, with its bound. A thread that hangs in native code must not keep the process.
     runtime.shutdown_background();
     ended
 }
 
-async fn run_async(cli: Cli) -> Result<(), Failed> {
+async fn run_async(cli: Cli, wrap: fn(Seams) -> Seams) -> Result<(), Failed> {
     let output = Output::new(cli.global.output, cli.global.quiet);
     match cli.command {
-        Command::Up(args) => serve(Shape::Up { data: args.data }, args.log, &args.settings).await,
-        Command::Producer(args) => serve(Shape::One(Role::Producer), args.log, &args.settings).await,
-        Command::Worker(args) => serve(Shape::One(Role::Worker), args.log, &args.settings).await,
-        Command::Results(args) => serve(Shape::One(Role::Results), args.log, &args.settings).await,
+        Command::Up(args) => serve(Shape::Up { data: args.data }, wrap, args.log, &args.settings).await,
+        Command::Producer(args) => serve(Shape::One(Role::Producer), wrap, args.log, &args.settings).await,
+        Command::Worker(args) => serve(Shape::One(Role::Worker), wrap, args.log, &args.settings).await,
+        Command::Results(args) => serve(Shape::One(Role::Results), wrap, args.log, &args.settings).await,
         Command::Migrate(args) => migrate::run(&output, &args).await,
         Command::Submit(args) => submit::run(&client(&cli.global)?, &output, args).await,
         Command::Jobs { command } => run_jobs(&client(&cli.global)?, &output, command).await,
@@ -73,10 +79,10 @@ async fn run_async(cli: Cli) -> Result<(), Failed> {
     }
 }
 
-async fn serve(shape: Shape, log: Log, args: &SettingsArgs) -> Result<(), Failed> {
+async fn serve(shape: Shape, wrap: fn(Seams) -> Seams, log: Log, args: &SettingsArgs) -> Result<(), Failed> {
     telemetry::init_logs(log.into(), "info");
     let settings = effective(args)?.settings;
-    Ok(process::run(process::Options { shape, settings }).await?)
+    Ok(process::run(process::Options { shape, settings, wrap }).await?)
 }
 
 fn effective(args: &SettingsArgs) -> Result<Effective, Failed> {

@@ -26,6 +26,8 @@ pub struct Options {
     pub shape: Shape,
     /// Everything else.
     pub settings: Settings,
+    /// Wraps the seams before anything is started over them; nothing but a test wraps anything.
+    pub wrap: fn(Seams) -> Seams,
 }
 
 /// What a process is.
@@ -98,9 +100,10 @@ impl Process {
     /// # Errors
     /// `Error`; nothing is left running.
     pub async fn start(options: Options) -> Result<Self, Error> {
-        let Options { shape, settings } = &options;
+        let Options { shape, settings, wrap } = &options;
         let (listener, address) = listen(&settings.server).await?;
         let (seams, held) = fill(shape, settings).await?;
+        let seams = wrap(seams);
         let choice = seams.choice();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),

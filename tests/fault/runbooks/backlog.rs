@@ -33,7 +33,10 @@ async fn backlog_at_its_bound_refuses_with_a_time_to_come_back_and_accepts_again
 
     broker.restart().await;
     let (last, waited) = system.accepted_in_the_end("scripted", &script).await;
-    println!("backlog: {} jobs accepted before the first refusal; accepted again {waited:.2?} after the broker's return", jobs.len());
+    println!(
+        "backlog: {} jobs accepted before the first refusal; accepted again {waited:.2?} after the broker's return",
+        jobs.len()
+    );
     jobs.push(last);
     for job in jobs {
         system.succeeds(job).await;

@@ -8,7 +8,7 @@ use siding_tests::harness::{
     servers::{Kind, Private},
 };
 
-use super::given::{System, PATIENCE};
+use super::given::{PATIENCE, System};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broker_down_submissions_go_on_into_the_store_and_run_when_it_is_back() {

@@ -13,7 +13,8 @@ async fn dead_letters_that_nobody_can_read_are_kept_and_hold_up_no_other() {
     let lane = "instant".parse().expect("a name");
     let outside = system.cluster.region().outside().await;
     outside.put(&system.cluster.region().queue(&lane), b"not an envelope").await;
-    let job = system.client.submit(&Submission::new("scripted", &json!({"op": "noop"})).expect("JSON")).await.expect("accepted").id;
+    let job =
+        system.client.submit(&Submission::new("scripted", &json!({"op": "noop"})).expect("JSON")).await.expect("accepted").id;
     system.succeeds(job).await;
     system.metric_is("siding_dead_letters_kept", |kept| kept > 0.5).await;
     system.finish().await;
@@ -29,7 +30,10 @@ async fn dead_letters_of_jobs_that_wait_are_published_again() {
     let lane = "instant".parse().expect("a name");
     let outside = cluster.region().outside().await;
     let rejected = outside.reject_until_gone(&cluster.region().queue(&lane)).await;
-    assert!(rejected as u32 > cluster.settings().broker.deliveries_max, "the broker has set it aside after {rejected} deliveries");
+    assert!(
+        rejected as u32 > cluster.settings().broker.deliveries_max,
+        "the broker has set it aside after {rejected} deliveries"
+    );
 
     let worker = cluster.start(Role::Worker).await;
     let ended = client.wait(job).await.expect("it ends");

@@ -38,10 +38,24 @@ impl ChildProcess {
     /// # Panics
     /// When it does not start; the message has its log.
     pub async fn start<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>, log: &Path) -> Self {
+        Self::start_with(program, arguments, &[], log).await
+    }
+
+    /// The same, with these variables in its environment.
+    ///
+    /// # Panics
+    /// As `start`.
+    pub async fn start_with<A: AsRef<OsStr>>(
+        program: &str,
+        arguments: impl IntoIterator<Item = A>,
+        variables: &[(&str, &str)],
+        log: &Path,
+    ) -> Self {
         let file = std::fs::File::options().create(true).append(true).open(log).expect("the test's folder can be written");
         let mut child = Command::new(program)
             .args(arguments)
             .env("RUST_LOG", "warn")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(file)
@@ -65,6 +79,16 @@ impl ChildProcess {
     /// When it does not run.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("a running child can be killed");
+    }
+
+    /// Waits until it has died by a signal.
+    ///
+    /// # Panics
+    /// When it lives on, or ends otherwise.
+    pub async fn died(mut self) {
+        let status =
+            tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it dies in time").expect("it can be waited for");
+        assert!(status.code().is_none(), "it was to die by a signal, not to end with {status}");
     }
 
     /// Stops it where it is (SIGSTOP): its connections stay open and it does nothing.

@@ -1,9 +1,13 @@
 //! RabbitMQ for tests: a region of its own for each test, and a look at it from outside, past our own code. It decides what a test
 //! may do to a broker that others use at the same time: anything within its own region, nothing beyond.
 
+use std::time::Duration;
+
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
-    options::{BasicPublishOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions},
+    options::{
+        BasicGetOptions, BasicPublishOptions, BasicRejectOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
+    },
     types::FieldTable,
 };
 use siding_core::{
@@ -11,6 +15,13 @@ use siding_core::{
     id::LaneName,
 };
 use uuid::Uuid;
+
+use super::eventually;
+
+/// How long a message that must come may take.
+const WITHIN: Duration = Duration::from_secs(10);
+/// How long a queue must stay empty to count as empty for good.
+const STILLNESS: Duration = Duration::from_millis(500);
 
 /// A region for one test alone; its queues and exchanges are deleted when it is dropped.
 #[derive(Debug)]
@@ -132,6 +143,34 @@ impl Outside {
     pub async fn delete(&self, queue: &str) {
         let options = QueueDeleteOptions { if_unused: false, if_empty: false, nowait: false };
         self.channel().await.queue_delete(queue.into(), options).await.expect("it can be deleted");
+    }
+
+    /// Takes the next message of a queue and puts it back, until the broker hands it out no more; returns how often.
+    ///
+    /// # Panics
+    /// When nothing comes at first, or it never ends.
+    pub async fn reject_until_gone(&self, queue: &str) -> usize {
+        let channel = self.channel().await;
+        let get = || channel.basic_get(queue.into(), BasicGetOptions { no_ack: false });
+        let mut message =
+            eventually("a message is there", WITHIN, || async { get().await.ok().flatten().ok_or_else(|| "none".to_owned()) })
+                .await;
+        for rejected in 1..1_000 {
+            message.acker.reject(BasicRejectOptions { requeue: true }).await.expect("it is ours");
+            // A queue that puts a message back takes a moment; one that has set it aside stays empty.
+            let again = tokio::time::timeout(STILLNESS, async {
+                loop {
+                    if let Some(message) = get().await.expect("the queue is there") {
+                        break message;
+                    }
+                }
+            });
+            match again.await {
+                Ok(again) => message = again,
+                Err(_) => return rejected,
+            }
+        }
+        panic!("it is handed out for ever");
     }
 
     async fn channel(&self) -> Channel {

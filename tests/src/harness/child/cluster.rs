@@ -45,7 +45,7 @@ pub struct Cluster {
     settings: Settings,
     started: AtomicUsize,
     _schema: Schema,
-    _region: Region,
+    region: Region,
 }
 
 impl Cluster {
@@ -76,7 +76,7 @@ impl Cluster {
         settings.cache.url = urls.redis.unwrap_or_else(servers::redis_url).into();
         settings.blobs.folder = folder.path().join("blobs").to_str().expect("UTF-8").to_owned();
         settings.models.folder = folder.path().join("models").to_str().expect("UTF-8").to_owned();
-        let cluster = Self { program, folder, settings, started: AtomicUsize::new(0), _schema: schema, _region: region };
+        let cluster = Self { program, folder, settings, started: AtomicUsize::new(0), _schema: schema, region };
         std::fs::write(cluster.config(), cluster.configuration(more)).expect("the folder can be written");
         cluster
     }
@@ -105,6 +105,12 @@ impl Cluster {
         self.folder.path().join("siding.toml")
     }
 
+    /// Its part of the broker.
+    #[must_use]
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
     /// Its settings, as far as the test set them.
     #[must_use]
     pub fn settings(&self) -> &Settings {
@@ -116,11 +122,19 @@ impl Cluster {
     /// # Panics
     /// When it does not start.
     pub async fn start(&self, role: Role) -> ChildProcess {
+        self.start_with(role, &[]).await
+    }
+
+    /// The same, with further variables in its environment.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_with(&self, role: Role, variables: &[(&str, &str)]) -> ChildProcess {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let log = self.folder.path().join(format!("{number}-{role}.log"));
         let config = self.config().into_os_string();
         let arguments = [role.as_str().into(), "--listen".into(), "127.0.0.1:0".into(), "--config".into(), config];
-        ChildProcess::start(self.program, arguments, &log).await
+        ChildProcess::start_with(self.program, arguments, variables, &log).await
     }
 
     /// Starts everything in one process over the same servers, on a free port, with a data folder of its own, and waits until it serves.
