@@ -172,7 +172,6 @@ async fn a_transaction_of_a_process_that_stands_still_is_ended_and_holds_up_nobo
     })
     .await;
     assert!(store.cancel(ids).await.expect("the server has ended it").iter().all(Option::is_some));
-    drop(stopped);
 }
 
 #[tokio::test]
