@@ -84,6 +84,7 @@ macro_rules! store_contract {
                 the_next_due_time_is_known,
                 the_backlog_is_counted_up_to_a_limit,
                 a_lost_broker_makes_every_waiting_job_unpublished,
+                a_lost_queue_makes_its_old_publications_unpublished_and_no_others,
             ]
             competing: [
                 many_claimers_of_one_group_get_each_job_once,

@@ -15,7 +15,7 @@ use siding_core::{
     clock::Clock,
     config::Settings,
     id::LaneName,
-    store::{self, Attempts, Dispatch, Feed, Jobs, Submissions, sqlite::SqliteStore},
+    store::{self, Attempts, Dispatch, Feed, Jobs, Lost, Submissions, sqlite::SqliteStore},
 };
 
 /// One filled set of seams.
@@ -119,7 +119,7 @@ impl Seams {
     /// The store's.
     pub async fn recover(&self) -> Result<(), store::Error> {
         let ended = self.attempts.end_all_leases().await?;
-        let queued = self.dispatch.forget_published().await?;
+        let queued = self.dispatch.forget_published(&Lost::All).await?;
         if ended + queued > 0 {
             tracing::info!(jobs.running = ended, jobs.queued = queued, "going on with the jobs of the last run");
         }
