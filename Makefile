@@ -1,15 +1,16 @@
-# The two commands of the README are `make demo` and `make test`; `make help` lists the others. Nothing here needs root, a virtual
-# environment or a service. What is fetched goes to $(SIDING_CACHE), outside of the checkout.
+# The two commands of the README are `make demo` and `make test`; `make help` lists the others. Nothing here needs root or a virtual
+# environment, and only the tests need servers. What is fetched goes to $(SIDING_CACHE), outside of the checkout.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo up test check fmt lint tidy bench doc clean need-cargo need-python
+.PHONY: help setup demo up services services-stop services-status test check fmt lint tidy bench doc clean need-cargo need-python
 
 export SIDING_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/siding
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 CARGO ?= cargo
 PYTHON ?= python3
+SERVICES = $(PYTHON) compose/services
 # For `make demo ARGS=--seconds=20` and the like.
 ARGS ?=
 
@@ -39,13 +40,27 @@ up: need-cargo setup ## Run Siding here: one process, data in .siding/
 	$(CARGO) build --locked --package siding
 	@"$(TARGET)/debug/siding" up --data .siding --models "$(SIDING_CACHE)/models" $(ARGS)
 
-test: need-cargo setup ## Every suite, the ignored tests and the documentation's examples
+services: need-python ## Start RabbitMQ, Postgres and Redis for tests on free loopback ports; prints their URLs
+	@$(SERVICES) up
+
+services-stop: need-python ## Stop them and drop their data
+	@$(SERVICES) down
+
+services-status: need-python ## Say which of them answer
+	@$(SERVICES) status
+
+# Built first, so that the servers do not take the compiler's cores. Servers that a SIDING_TEST_*_URL names or `make services` has started
+# are used; the others are started for this run and end with it.
+test: need-cargo setup ## Every suite on real servers, the ignored tests and the documentation's examples
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		echo "$(CARGO) nextest run"; \
-		$(CARGO) nextest run --locked --workspace --run-ignored all && $(CARGO) test --locked --workspace --doc --quiet; \
+		$(CARGO) nextest run --locked --workspace --no-run && \
+		$(SERVICES) run -- $(CARGO) nextest run --locked --workspace --run-ignored all && \
+		$(CARGO) test --locked --workspace --doc --quiet; \
 	else \
 		echo "$(CARGO) test (cargo-nextest is not installed; it would be faster)"; \
-		$(CARGO) test --locked --workspace --no-fail-fast -- --include-ignored; \
+		$(CARGO) test --locked --workspace --no-run && \
+		$(SERVICES) run -- $(CARGO) test --locked --workspace --no-fail-fast -- --include-ignored; \
 	fi
 
 check: fmt-check lint tidy test ## All that must hold before a merge: format, lints, fences, tests

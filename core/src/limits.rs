@@ -26,6 +26,8 @@ pub const TENSOR_RANK_MAX: usize = 8;
 pub const TENSOR_ELEMENTS_MAX: usize = 16 * 1024 * 1024;
 /// Most tensors in one input.
 pub const TENSORS_MAX: usize = 64;
+/// Largest file that holds one setting (`SIDING_<SECTION>__<KEY>_FILE`), in bytes: a URL or a certificate.
+pub const SETTING_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Largest `model.toml`, in bytes.
 pub const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
 /// Most version folders in one model repository.
@@ -52,6 +54,14 @@ pub const BROKER_CALL_SECS_MAX: u64 = 5;
 pub const REGION_BYTES_MAX: usize = 64;
 /// Most events that one page of a job's stream reads from the store, and so the most that one caller buffers.
 pub const EVENTS_PAGE_MAX: usize = 256;
+/// Longest time that a call to a cache outside of this process may take, in milliseconds; then it counts as away.
+pub const CACHE_CALL_MS_MAX: u64 = 250;
+/// How long such a cache is not asked after it was found away, in milliseconds: what a dead one costs is one wait in that time.
+pub const CACHE_AWAY_MS: u64 = 1000;
+/// Largest value that is sent to such a cache, in bytes; a larger one is not remembered.
+pub const CACHE_VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// Most keys of which a process remembers that it could not replace their value there; with one more it begins with nothing.
+pub const CACHE_DOUBTS_MAX: usize = 10_000;
 /// Most jobs in one page of a list.
 pub const LIST_PAGE_MAX: usize = 500;
 /// Most event streams that one process holds open; one more is refused with 503.

@@ -6,12 +6,10 @@ use siding_core::config::Settings;
 fn options(data: &std::path::Path, listen: &str) -> up::Options {
     let models = data.join("models");
     std::fs::create_dir_all(&models).expect("a temporary folder");
-    up::Options {
-        data: data.to_path_buf(),
-        listen: listen.parse().expect("an address"),
-        models: Some(models),
-        settings: Settings::default(),
-    }
+    let mut settings = Settings::default();
+    settings.server.listen = listen.parse().expect("an address");
+    settings.models.folder = models.to_str().expect("UTF-8").to_owned();
+    up::Options { data: data.to_path_buf(), settings }
 }
 
 async fn refusal(options: up::Options) -> up::Error {
@@ -70,7 +68,7 @@ async fn a_data_folder_that_is_a_file_or_holds_no_database_is_refused() {
 async fn a_missing_model_repository_names_the_command_that_makes_one() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut nowhere = options(folder.path(), "127.0.0.1:0");
-    nowhere.models = Some(folder.path().join("nowhere"));
+    nowhere.settings.models.folder = folder.path().join("nowhere").to_str().expect("UTF-8").to_owned();
     let error = refusal(nowhere).await;
     assert!(error.to_string().contains("make setup"), "{error}");
 }

@@ -8,6 +8,7 @@ pub mod invariants;
 pub mod models;
 pub mod rabbitmq;
 pub mod seams;
+pub mod servers;
 pub mod system;
 
 pub use eventually::eventually;

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod catalog;
+mod config;
 pub mod exit;
 mod jobs;
 mod submit;
@@ -11,10 +12,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use siding_client::Client;
-use siding_core::{config::Settings, error::chain, telemetry};
+use siding_core::{config::Effective, telemetry};
 
 use self::{
-    args::{BenchCommand, Cli, Command, Global, JobsCommand, UpArgs},
+    args::{BenchCommand, Cli, Command, Global, JobsCommand, SettingsArgs, UpArgs},
     exit::Failed,
 };
 use crate::{bench, demo, doctor, output::Output, up};
@@ -46,6 +47,7 @@ async fn run_async(cli: Cli) -> Result<(), Failed> {
         Command::Up(args) => run_up(args).await,
         Command::Submit(args) => submit::run(&client(&cli.global)?, &output, args).await,
         Command::Jobs { command } => run_jobs(&client(&cli.global)?, &output, command).await,
+        Command::Config { command } => config::run(&output, command),
         Command::Models => catalog::models(&client(&cli.global)?, &output).await,
         Command::Lanes => catalog::lanes(&client(&cli.global)?, &output).await,
         Command::Doctor(args) => doctor::run(&client(&cli.global)?, &output, args).await,
@@ -63,9 +65,12 @@ async fn run_async(cli: Cli) -> Result<(), Failed> {
 
 async fn run_up(args: UpArgs) -> Result<(), Failed> {
     telemetry::init_logs(args.log.into(), "info");
-    let settings = Settings::load(args.config.as_deref()).map_err(|error| Failed::Usage(chain(&error)))?;
-    let options = up::Options { data: args.data, listen: args.listen, models: args.models, settings };
-    Ok(up::run(options).await?)
+    let settings = effective(&args.settings)?.settings;
+    Ok(up::run(up::Options { data: args.data, settings }).await?)
+}
+
+fn effective(args: &SettingsArgs) -> Result<Effective, Failed> {
+    Effective::load(&args.sources()).map_err(|error| Failed::Usage(error.to_string()))
 }
 
 async fn run_jobs(client: &Client, output: &Output, command: JobsCommand) -> Result<(), Failed> {

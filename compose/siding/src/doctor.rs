@@ -3,14 +3,9 @@
 
 mod checks;
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 use siding_client::Client;
-use siding_core::{
-    config::Settings,
-    model::locate::{cache_dir, models_dir},
-};
+use siding_core::config::{Effective, Settings};
 
 use crate::{
     cli::{args::DoctorArgs, exit::Failed},
@@ -60,20 +55,19 @@ impl Finding {
 /// Looks at everything; fails when a check has failed.
 pub async fn run(client: &Client, output: &Output, args: DoctorArgs) -> Result<(), Failed> {
     let mut findings = Vec::new();
-    let settings = match Settings::load(args.config.as_deref()) {
-        Ok(settings) => {
+    let settings = match Effective::load(&args.settings.sources()) {
+        Ok(Effective { settings, .. }) => {
             findings.push(Finding::ok("settings", "readable and valid"));
             settings
         }
         Err(error) => {
             let fix = "correct the file given with --config, or the variable SIDING_<SECTION>__<KEY>";
-            findings.push(Finding::failed("settings", siding_core::error::chain(&error), fix));
+            findings.push(Finding::failed("settings", error.to_string(), fix));
             Settings::default()
         }
     };
-    let models: Option<PathBuf> = args.models.or_else(|| cache_dir().map(|cache| models_dir(&cache)));
     findings.push(checks::onnxruntime(&settings));
-    findings.extend(checks::models(models.as_deref(), settings.worker.scripted));
+    findings.extend(checks::models(settings.models_folder().as_deref(), settings.worker.scripted));
     let (server, is_running) = checks::server(client).await;
     // The data folder of a running server is in use, as it should be.
     findings.push(checks::data(&args.data, is_running));

@@ -24,10 +24,6 @@ use crate::{
 pub struct Options {
     /// Where its data lie.
     pub data: PathBuf,
-    /// Where it listens; port 0 for any free one.
-    pub listen: SocketAddr,
-    /// Its model repository; the one that `make setup` fetched when `None`.
-    pub models: Option<PathBuf>,
     /// Everything else.
     pub settings: Settings,
 }
@@ -36,10 +32,8 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address that others could reach.
-    #[error(
-        "{0} is not a loopback address: there are no API keys yet, so only this machine may reach the API; use 127.0.0.1 or [::1]"
-    )]
-    NotLoopback(SocketAddr),
+    #[error("{0}")]
+    NotLoopback(String),
     /// The port is taken, or the address is not ours.
     #[error("cannot listen on {0}: stop what uses the port, or choose another with --listen (port 0 takes any free one)")]
     Listen(SocketAddr, #[source] std::io::Error),
@@ -81,12 +75,12 @@ impl Up {
     /// `Error`; nothing is left running.
     pub async fn start(options: Options) -> Result<Self, Error> {
         let settings = &options.settings;
-        let (listener, address) = listen(options.listen).await?;
+        let (listener, address) = listen(&settings.server).await?;
         let held = seams::hold(&options.data)?;
         let lanes: Vec<_> = settings.lanes()?.as_slice().iter().map(|lane| lane.name.clone()).collect();
         let seams = Seams::local(&options.data, settings, &lanes, Arc::new(SystemClock)).await?;
         seams.recover().await.map_err(Error::Recover)?;
-        let repository = open_repository(&options)?;
+        let repository = open_repository(settings)?;
         let runtime = choose_runtime(settings);
         let services = Services::start(&seams, settings, &repository, runtime)?;
         let router = http::router(&seams, settings, &services, &repository)?;
@@ -119,20 +113,20 @@ impl Up {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
-    if !address.ip().is_loopback() {
-        return Err(Error::NotLoopback(address));
+async fn listen(server: &config::Server) -> Result<(TcpListener, SocketAddr), Error> {
+    // Settings that were loaded are checked already; those of a test, or of another program around this library, are not.
+    if let Some(refusal) = server.refusal() {
+        return Err(Error::NotLoopback(refusal));
     }
-    let taken = |error| Error::Listen(address, error);
-    let listener = TcpListener::bind(address).await.map_err(taken)?;
+    let taken = |error| Error::Listen(server.listen, error);
+    let listener = TcpListener::bind(server.listen).await.map_err(taken)?;
     let bound = listener.local_addr().map_err(taken)?;
     Ok((listener, bound))
 }
 
-fn open_repository(options: &Options) -> Result<Arc<Repository>, Error> {
-    let fetched = || siding_core::model::locate::cache_dir().map(|cache| siding_core::model::locate::models_dir(&cache));
-    let folder = options.models.clone().or_else(fetched).ok_or(Error::NoModels)?;
-    let repository = Repository::open(&folder, options.settings.worker.scripted).map_err(|error| Error::Models(folder, error))?;
+fn open_repository(settings: &Settings) -> Result<Arc<Repository>, Error> {
+    let folder = settings.models_folder().ok_or(Error::NoModels)?;
+    let repository = Repository::open(&folder, settings.worker.scripted).map_err(|error| Error::Models(folder, error))?;
     for broken in repository.broken() {
         tracing::warn!(model.folder = broken.folder, why = broken.why, "model cannot be served");
     }

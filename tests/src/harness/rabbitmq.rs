@@ -12,6 +12,8 @@ use siding_core::{
 };
 use uuid::Uuid;
 
+use super::servers;
+
 /// A region for one test alone; its queues and exchanges are deleted when it is dropped.
 #[derive(Debug)]
 pub struct Region {
@@ -24,7 +26,7 @@ impl Region {
     /// A region in the tests' RabbitMQ.
     #[must_use]
     pub fn new(lanes: &[LaneName]) -> Self {
-        Self::at(&url(), lanes)
+        Self::at(&servers::amqp_url(), lanes)
     }
 
     /// A region in the RabbitMQ at `url`.
@@ -36,7 +38,7 @@ impl Region {
     /// The settings of a broker in this region.
     #[must_use]
     pub fn settings(&self) -> config::Broker {
-        config::Broker { url: self.url.clone(), region: self.name.clone(), ..Settings::default().broker }
+        config::Broker { url: self.url.as_str().into(), region: self.name.clone(), ..Settings::default().broker }
     }
 
     /// The name of one of the region's queues or exchanges, for example `dead`.
@@ -137,13 +139,4 @@ impl Outside {
     async fn channel(&self) -> Channel {
         self.connection.create_channel().await.expect("the connection is open")
     }
-}
-
-/// The address of the tests' RabbitMQ.
-///
-/// # Panics
-/// When nobody has said where it is.
-#[must_use]
-pub fn url() -> String {
-    std::env::var("SIDING_TEST_AMQP_URL").expect("SIDING_TEST_AMQP_URL says where the tests' RabbitMQ is")
 }

@@ -6,6 +6,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use object_store::{ObjectStore, local::LocalFileSystem, memory::InMemory};
 use siding_core::{
     broker::{Consumer, DeadLetters, EventBus, Publisher, memory::MemoryBroker, rabbitmq::RabbitBroker},
+    cache::redis::{Options, RedisCache},
     cache::{Cache, in_process::InProcessCache, none::NoCache},
     clock::{Clock, ManualClock, SystemClock, Timestamp},
     config::{self, Settings},
@@ -14,7 +15,7 @@ use siding_core::{
     store::{Attempts, Dispatch, Feed, Jobs, Submissions, sqlite::SqliteStore},
 };
 
-use super::rabbitmq::Region;
+use super::{rabbitmq::Region, servers};
 
 /// All roles of a store.
 pub trait Store: Submissions + Jobs + Dispatch + Attempts + Feed {}
@@ -81,6 +82,8 @@ pub struct ClockSeam {
     pub pass: Box<dyn Fn(Duration) + Send + Sync>,
 }
 
+/// How long the tests' Redis may take to answer.
+const REDIS_PATIENCE: Duration = Duration::from_secs(20);
 /// When the tests' time begins: 2026-01-01.
 const START: Timestamp = Timestamp(1_767_225_600_000);
 
@@ -146,6 +149,17 @@ pub async fn in_process_cache() -> CacheSeam {
 /// No cache.
 pub async fn no_cache() -> CacheSeam {
     CacheSeam { cache: Arc::new(NoCache), remembers: false }
+}
+
+/// A cache in the tests' Redis, under a prefix of its own. It is patient, because a busy machine is no outage.
+///
+/// # Panics
+/// When there is no Redis.
+pub async fn redis_cache() -> CacheSeam {
+    let options =
+        Options { prefix: format!("siding-test:{:x}:", rand::random::<u64>()), patience: REDIS_PATIENCE, ..Options::default() };
+    let cache = RedisCache::connect_with(&servers::redis_url().as_str().into(), options).expect("a URL of Redis");
+    CacheSeam { cache: Arc::new(cache), remembers: true }
 }
 
 /// Blobs in memory.

@@ -1,11 +1,14 @@
 //! The words of the command line. Their help is the reference; `compose/siding/tests` calls them as a person would.
 
-use std::{net::SocketAddr, path::PathBuf};
+mod settings;
+
+use std::path::PathBuf;
 
 use crate::bench;
 use clap::{Args, Parser, Subcommand};
 use siding_client::JobId;
-use siding_core::telemetry::LogForm;
+
+pub use settings::{ConfigCommand, SettingsArgs, UpArgs};
 
 use crate::output::Format;
 
@@ -58,6 +61,12 @@ pub enum Command {
         #[command(subcommand)]
         command: JobsCommand,
     },
+    /// Show or check the settings
+    Config {
+        /// Which of these.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// List the models that can run, and those that cannot
     Models,
     /// List the lanes and what is in them
@@ -79,44 +88,6 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-}
-
-/// `siding up`
-#[derive(Debug, Args)]
-pub struct UpArgs {
-    /// Where jobs and results are kept
-    #[arg(long, value_name = "DIR", default_value = ".siding")]
-    pub data: PathBuf,
-    /// The loopback address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7433")]
-    pub listen: SocketAddr,
-    /// The model repository; by default the one that `make setup` put into the cache
-    #[arg(long, value_name = "DIR")]
-    pub models: Option<PathBuf>,
-    /// Settings that replace defaults
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// How log lines look
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
-    pub log: Log,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Log {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl From<Log> for LogForm {
-    fn from(log: Log) -> Self {
-        match log {
-            Log::Text => Self::Text,
-            Log::Json => Self::Json,
-        }
-    }
 }
 
 const SUBMIT_EXAMPLES: &str = "Examples:
@@ -235,12 +206,9 @@ pub struct DoctorArgs {
     /// Where jobs and results are kept
     #[arg(long, value_name = "DIR", default_value = ".siding")]
     pub data: PathBuf,
-    /// The model repository; by default the one that `make setup` put into the cache
-    #[arg(long, value_name = "DIR")]
-    pub models: Option<PathBuf>,
-    /// Settings that replace defaults
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// The settings to check.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
 }
 
 /// `siding demo`
@@ -345,6 +313,10 @@ mod tests {
             ("siding jobs list --state queued,running --limit 3", true),
             ("siding jobs list --state paused", false),
             ("siding up --listen localhost", false),
+            ("siding up --database postgres://h/d --amqp amqp://h --redis redis://h", true),
+            ("siding config show --origin --output json", true),
+            ("siding config check --config siding.toml", true),
+            ("siding config", false),
         ];
         for (line, ok) in rows {
             assert_eq!(parse(line).is_ok(), ok, "{line}");
