@@ -12,6 +12,8 @@ use siding_core::{
 };
 use uuid::Uuid;
 
+use super::servers;
+
 /// A region for one test alone; its queues and exchanges are deleted when it is dropped.
 #[derive(Debug)]
 pub struct Region {
@@ -24,7 +26,7 @@ impl Region {
     /// A region in the tests' RabbitMQ.
     #[must_use]
     pub fn new(lanes: &[LaneName]) -> Self {
-        Self::at(&super::servers::amqp_url(), lanes)
+        Self::at(&servers::amqp_url(), lanes)
     }
 
     /// A region in the RabbitMQ at `url`.
