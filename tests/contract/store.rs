@@ -2,6 +2,7 @@
 
 mod accepting;
 mod claiming;
+mod competing;
 mod given;
 mod publishing;
 mod reading;
@@ -81,6 +82,12 @@ macro_rules! store_contract {
                 the_backlog_is_counted_up_to_a_limit,
                 a_lost_broker_makes_every_waiting_job_unpublished,
             ]
+            competing: [
+                many_claimers_of_one_group_get_each_job_once,
+                many_sweepers_rescue_each_job_once,
+                groups_of_shared_keys_submitted_at_once_make_each_job_once,
+                groups_that_share_jobs_in_any_order_never_stop_each_other,
+            ]
             reading: [
                 a_list_shows_the_newest_first_and_its_pages_fit_together,
                 a_list_shows_what_its_filter_asks_for,
@@ -96,3 +103,4 @@ macro_rules! store_contract {
 }
 
 store_contract!(sqlite, seams::sqlite_store);
+store_contract!(postgres, seams::postgres_store);

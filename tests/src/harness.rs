@@ -2,10 +2,12 @@
 //! `ChildSystem` is the real program, to be killed. Both check the promises when a test ends (`invariants`).
 
 pub mod child;
+pub mod database;
 pub mod eventually;
 pub mod faults;
 pub mod invariants;
 pub mod models;
+pub mod rabbitmq;
 pub mod seams;
 pub mod servers;
 pub mod system;

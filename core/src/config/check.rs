@@ -35,6 +35,8 @@ impl Settings {
             ("stream.heartbeat_ms", self.stream.heartbeat_ms),
             ("stream.poll_ms", self.stream.poll_ms),
             ("store.readers", u64::from(self.store.readers)),
+            ("store.busy_timeout_ms", self.store.busy_timeout_ms),
+            ("store.statement_timeout_ms", self.store.statement_timeout_ms),
             ("store.connections", u64::from(self.store.connections)),
             ("broker.heartbeat_secs", u64::from(self.broker.heartbeat_secs)),
             ("broker.confirm_timeout_ms", self.broker.confirm_timeout_ms),

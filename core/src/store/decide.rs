@@ -4,11 +4,13 @@
 
 mod accept;
 mod claim;
+mod group;
 mod record;
 mod tell;
 
 pub(super) use accept::{Accepted, Standing, accept};
-pub(super) use claim::Started;
+use claim::Started;
+pub(super) use group::{Jobs, extended};
 pub(super) use tell::{Data, NewEvent};
 
 use std::time::Duration;

@@ -12,7 +12,7 @@ use crate::{
 
 /// A started attempt, besides what the job's record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Started {
+pub(super) struct Started {
     pub waited: Duration,
     pub takeover: bool,
     pub event_seq: EventSeq,
@@ -21,7 +21,7 @@ pub(in crate::store) struct Started {
 impl Stored {
     /// Starts the next attempt for `worker`, if the job is there to be started. An attempt that has lost its worker is ended
     /// first, and the job may end with it.
-    pub(in crate::store) fn claim(&mut self, worker: WorkerId, claim: &Claim, ledger: &mut Ledger) -> Result<Started, Skip> {
+    pub(super) fn claim(&mut self, worker: WorkerId, claim: &Claim, ledger: &mut Ledger) -> Result<Started, Skip> {
         let was_over = self.job.state.is_terminal();
         let lost = matches!(self.job.state, State::Running | State::Cancelling);
         if lost {
