@@ -16,8 +16,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use records::{
-    Cancelled, Claim, Claimed, Counts, DueJob, Extended, JobFilter, JobRecord, Lease, NewJob, Page, Payload, Publication, Record,
-    RecordChange, Recorded, Rescued, Skip, Submitted, Work,
+    Cancelled, Claim, Claimed, Counts, DueJob, Extended, JobFilter, JobRecord, Lease, Lost, NewJob, Page, Payload, Publication,
+    Record, RecordChange, Recorded, Rescued, Skip, Submitted, Work,
 };
 
 use crate::{
@@ -143,8 +143,9 @@ pub trait Dispatch: Send + Sync {
     /// none.
     async fn next_due_in(&self) -> Result<Option<Duration>, Error>;
 
-    /// The broker has lost what it held: every queued job counts as unpublished again. Returns how many.
-    async fn forget_published(&self) -> Result<u64, Error>;
+    /// The broker has lost messages: the queued jobs that they were for count as unpublished again. Returns how many. A job that is forgotten and
+    /// whose message is there after all is published twice; the claim absorbs the duplicate.
+    async fn forget_published(&self, lost: &Lost) -> Result<u64, Error>;
 }
 
 /// Attempts: claiming, keeping, recording, rescuing.

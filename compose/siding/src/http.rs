@@ -31,7 +31,6 @@ use crate::services::Services;
 struct Api;
 
 /// Every route of this process. Streams end at the stop signal of the services' front.
-#[must_use]
 pub fn router(services: &Services) -> Router {
     let mut router = OpenApiRouter::with_openapi(Api::openapi()).merge(health::router(services));
     let seams = services.seams();

@@ -23,7 +23,7 @@ use siding_core::{
     id::LaneName,
     lane::InvalidLanes,
     store::{
-        self, Attempts, Dispatch, Feed, Jobs, Submissions,
+        self, Attempts, Dispatch, Feed, Jobs, Lost, Submissions,
         postgres::{self, PostgresStore},
         sqlite::SqliteStore,
     },
@@ -196,7 +196,7 @@ impl Seams {
     pub async fn recover(&self) -> Result<(), store::Error> {
         let Recovery { end_leases, forget_published } = self.choice.recovery();
         let ended = if end_leases { self.attempts.end_all_leases().await? } else { 0 };
-        let queued = if forget_published { self.dispatch.forget_published().await? } else { 0 };
+        let queued = if forget_published { self.dispatch.forget_published(&Lost::All).await? } else { 0 };
         if ended + queued > 0 {
             tracing::info!(jobs.running = ended, jobs.queued = queued, "going on with the jobs of the last run");
         }

@@ -20,7 +20,7 @@
 //! waits for the server's disk: accepted jobs, cancels, claims, records, and what the sweep moves. Unlike with a file, the worker lives
 //! on when the server dies: a claim that vanished from under it would leave a job that waits for a message which is already settled.
 //! Two things do not wait: marks of publication (a lost one doubles a message) and extended leases (a lost one shortens a lease by a
-//! quarter). `durability = "power"` says what a server is asked for that does not wait by itself (`schema::durability`).
+//! quarter). `durability = "power"` says what a server is asked for that does not wait by itself (`open.rs`).
 
 mod claim;
 mod dispatch;

@@ -16,7 +16,7 @@ use siding_core::{
 };
 use uuid::Uuid;
 
-use super::eventually;
+use super::{eventually, servers};
 
 /// How long a message that must come may take.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ impl Region {
     /// A region in the tests' RabbitMQ.
     #[must_use]
     pub fn new(lanes: &[LaneName]) -> Self {
-        Self::at(&super::servers::amqp_url(), lanes)
+        Self::at(&servers::amqp_url(), lanes)
     }
 
     /// A region in the RabbitMQ at `url`.

@@ -9,8 +9,8 @@ use super::{PostgresStore, errors, relaxed, rows, time::now};
 use crate::{
     id::LaneName,
     store::{
-        Dispatch, DueJob, Error, Publication,
-        rows::{PublicationRow, array, due_array, limit},
+        Dispatch, DueJob, Error, Lost, Publication,
+        rows::{PublicationRow, array, due_array, limit, ms},
     },
 };
 
@@ -49,9 +49,15 @@ const NEXT_DUE: &str = concat!(
     now!("$1")
 );
 
-const FORGET: &str = "WITH p AS MATERIALIZED (SELECT id FROM job WHERE state = 'queued' AND published_at IS NOT NULL \
-       ORDER BY id FOR NO KEY UPDATE), \
-     forgotten AS (UPDATE job SET published_at = NULL FROM p WHERE job.id = p.id RETURNING 1) SELECT count(*) FROM forgotten";
+/// Forgets marks that are at least `$2` milliseconds old, of lane `$1` or, where that is NULL, of all. It waits for the disk: a
+/// forgotten mark that comes back would leave its job waiting for a message that is lost.
+const FORGET: &str = concat!(
+    "WITH p AS MATERIALIZED (SELECT id FROM job WHERE state = 'queued' AND published_at IS NOT NULL \
+       AND ($1::text IS NULL OR (lane = $1 AND published_at <= ",
+    now!("$3"),
+    " - $2::bigint)) ORDER BY id FOR NO KEY UPDATE), \
+     forgotten AS (UPDATE job SET published_at = NULL FROM p WHERE job.id = p.id RETURNING 1) SELECT count(*) FROM forgotten"
+);
 
 #[async_trait]
 impl Dispatch for PostgresStore {
@@ -77,7 +83,9 @@ impl Dispatch for PostgresStore {
         Ok(ms.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))))
     }
 
-    async fn forget_published(&self) -> Result<u64, Error> {
-        rows::count(&self.sessions.rows(query(FORGET)).await?)
+    async fn forget_published(&self, lost: &Lost) -> Result<u64, Error> {
+        let (lane, older_than) = lost.scope().unzip();
+        let forget = query(FORGET).bind(lane.map(LaneName::as_str)).bind(older_than.map(ms)).bind(self.time.given());
+        rows::count(&self.sessions.rows(forget).await?)
     }
 }

@@ -12,7 +12,6 @@ mod state {
     pub const DATA_CORRUPTED: &str = "XX001";
     pub const INDEX_CORRUPTED: &str = "XX002";
     pub const UNIQUE: &str = "23505";
-    pub const UNDEFINED_TABLE: &str = "42P01";
     pub const NO_SUCH_DATABASE: &str = "3D000";
 }
 
@@ -61,9 +60,9 @@ pub(super) fn is_taken(error: &Error) -> bool {
     source.downcast_ref::<sqlx::Error>().and_then(sqlstate).as_deref() == Some(state::UNIQUE)
 }
 
-/// Whether the statement names a table that does not exist.
-pub(super) fn is_without_table(error: &sqlx::Error) -> bool {
-    sqlstate(error).as_deref() == Some(state::UNDEFINED_TABLE)
+/// Whether an error says nothing about the process's other connections: the server has answered, and does not shut down.
+pub(super) fn leaves_others_alone(error: &sqlx::Error) -> bool {
+    sqlstate(error).is_some_and(|code| !code.starts_with("08") && !code.starts_with("57P"))
 }
 
 fn sqlstate(error: &sqlx::Error) -> Option<String> {

@@ -12,6 +12,8 @@ use crate::store::Error;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
+const IS_THERE: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+
 const VERSION: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
 
 /// What a migration did.
@@ -60,9 +62,6 @@ pub fn schema_version() -> i64 {
 
 /// The newest version that was applied; 0 when none was.
 async fn version(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    match query(VERSION).fetch_one(connection).await {
-        Ok(row) => row.try_get(0),
-        Err(error) if errors::is_without_table(&error) => Ok(0),
-        Err(error) => Err(error),
-    }
+    let is_there: bool = query(IS_THERE).fetch_one(&mut *connection).await?.try_get(0)?;
+    if is_there { query(VERSION).fetch_one(connection).await?.try_get(0) } else { Ok(0) }
 }

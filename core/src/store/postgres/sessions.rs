@@ -112,6 +112,18 @@ impl Sessions {
         None
     }
 
+    /// The answer to a statement, if it comes in time. After a lost connection nobody trusts the others unasked.
+    async fn answer<T>(&self, answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+        let answered = tokio::time::timeout(self.patience.answer, answer).await;
+        if !matches!(&answered, Ok(Ok(_))) && !matches!(&answered, Ok(Err(error)) if errors::leaves_others_alone(error)) {
+            self.idle().clear();
+        }
+        match answered {
+            Ok(answer) => answer.map_err(errors::of),
+            Err(elapsed) => Err(Error::Unavailable(elapsed.into())),
+        }
+    }
+
     async fn permit<'a>(&'a self, of: &'a Semaphore) -> Result<SemaphorePermit<'a>, Error> {
         let waited = tokio::time::timeout(self.patience.session, of.acquire());
         Ok(waited.await.map_err(|elapsed| Error::Unavailable(elapsed.into()))?.expect("it is never closed"))
@@ -135,7 +147,7 @@ impl Session<'_> {
     /// Begins a transaction that `commit` ends. Without it, everything is rolled back.
     pub(super) async fn begin(&mut self) -> Result<(), Error> {
         // Spelled out, because a role may have another default: rows that were waited for must be read as they are now.
-        self.text("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await?;
+        self.text("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
         self.in_transaction = true;
         Ok(())
     }
@@ -143,7 +155,7 @@ impl Session<'_> {
     /// Runs a statement: a transaction of its own, or a part of the one that was begun.
     pub(super) async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>, Error> {
         let mut connection = self.taken()?;
-        let rows = within(self.sessions.patience.answer, statement.fetch_all(&mut connection)).await?;
+        let rows = self.sessions.answer(statement.fetch_all(&mut connection)).await?;
         self.connection = Some(connection);
         Ok(rows)
     }
@@ -157,7 +169,7 @@ impl Session<'_> {
 
     async fn text(&mut self, text: &'static str) -> Result<(), Error> {
         let mut connection = self.taken()?;
-        within(self.sessions.patience.answer, raw_sql(text).execute(&mut connection)).await?;
+        self.sessions.answer(raw_sql(text).execute(&mut connection)).await?;
         self.connection = Some(connection);
         Ok(())
     }

@@ -10,8 +10,8 @@ use crate::{
     clock::Timestamp,
     id::LaneName,
     store::{
-        Dispatch, DueJob, Error, Publication,
-        rows::{PublicationRow, array, due_array, limit},
+        Dispatch, DueJob, Error, Lost, Publication,
+        rows::{PublicationRow, array, due_array, limit, ms},
     },
 };
 
@@ -33,7 +33,9 @@ const BACKLOG: &str = "SELECT count(*) AS n FROM (SELECT 1 FROM job INDEXED BY j
 const NEXT_DUE: &str = "SELECT min(due_at) AS due_at FROM job INDEXED BY job_unpublished \
      WHERE state = 'queued' AND published_at IS NULL AND due_at > ?1";
 
-const FORGET: &str = "UPDATE job SET published_at = NULL WHERE state = 'queued' AND published_at IS NOT NULL; \
+/// Forgets marks up to `?2`, of lane `?1` or, where that is NULL, of all.
+const FORGET: &str = "UPDATE job SET published_at = NULL \
+       WHERE state = 'queued' AND published_at IS NOT NULL AND (?1 IS NULL OR (lane = ?1 AND published_at <= ?2)); \
      SELECT changes()";
 
 #[async_trait]
@@ -64,8 +66,12 @@ impl Dispatch for SqliteStore {
         Ok(due_at.map(|due_at| Timestamp(due_at).since(now)))
     }
 
-    async fn forget_published(&self) -> Result<u64, Error> {
-        let rows = self.writer.turn(Durability::Process).await?.whole(query(FORGET)).await?;
-        rows::count(&rows)
+    async fn forget_published(&self, lost: &Lost) -> Result<u64, Error> {
+        let mut turn = self.writer.turn(Durability::Process).await?;
+        let now = self.clock.now();
+        let (lane, older_than) = lost.scope().unzip();
+        let until = older_than.map(|age| now.0.saturating_sub(ms(age)));
+        let forget = query(FORGET).bind(lane.map(|lane| lane.as_str().to_owned())).bind(until);
+        rows::count(&turn.whole(forget).await?)
     }
 }
