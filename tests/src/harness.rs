@@ -6,6 +6,7 @@ pub mod eventually;
 pub mod faults;
 pub mod invariants;
 pub mod models;
+pub mod proxy;
 pub mod rabbitmq;
 pub mod seams;
 pub mod servers;

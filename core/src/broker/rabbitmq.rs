@@ -9,6 +9,7 @@
 mod consume;
 mod dead;
 mod errors;
+mod greeting;
 mod hints;
 mod link;
 mod publish;
@@ -137,8 +138,11 @@ impl RabbitBroker {
         queue_messages_max: usize,
         drain: &Drain,
     ) -> Result<(Arc<Self>, hints::Outgoing), Error> {
-        let uri =
-            settings.url.parse().map_err(|problem: String| Error::Misconfigured(format!("broker.url: {problem}").into()))?;
+        let uri = settings
+            .url
+            .expose()
+            .parse()
+            .map_err(|problem: String| Error::Misconfigured(format!("broker.url: {problem}").into()))?;
         let topology = Topology::new(&settings.region, lanes, queue_messages_max, settings.deliveries_max)?;
         let report = Report::new();
         let (bus, outgoing) = Bus::new(report.clone());
