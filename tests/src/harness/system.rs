@@ -21,6 +21,7 @@ use siding_worker::runtime::{ModelRuntime, scripted::Scripted};
 use tempfile::TempDir;
 
 use super::{
+    cut::Cuttable,
     eventually,
     faults::{Disturbed, Faults, RECOVERY_MAX},
     invariants, models,
@@ -62,6 +63,8 @@ pub struct TestSystem {
     pub seams: Seams,
     /// The faults of its store.
     pub faults: Arc<Faults>,
+    /// Its workers' connections to the broker.
+    pub connections: Arc<Cuttable>,
     /// Its settings.
     pub settings: Settings,
     services: Option<Services>,
@@ -99,6 +102,8 @@ impl TestSystem {
         let held = seams::hold(&data).expect("a fresh folder is free");
         let lanes: Vec<LaneName> = settings.lanes.iter().map(|lane| lane.name.clone()).collect();
         let mut seams = Seams::local(&data, &settings, &lanes, Arc::new(SystemClock)).await.expect("a fresh folder opens");
+        let connections = Cuttable::new(seams.consumer.clone());
+        seams.consumer = connections.clone();
         let faults = Arc::new(Faults::default());
         let disturbed = Arc::new(Disturbed {
             faults: faults.clone(),
@@ -122,6 +127,7 @@ impl TestSystem {
             url,
             seams,
             faults,
+            connections,
             settings,
             services,
             repository,

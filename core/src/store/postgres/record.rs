@@ -17,11 +17,12 @@ use crate::{
     store::{
         Attempts, Claim, Claimed, Error, Extended, Lease, Record, Recorded, Rescued, Source,
         decide::{Jobs, extended},
-        rows::{LeaseRow, array, job_array},
+        rows::{LeaseRow, array, stored_array},
     },
 };
 
-const LOCK: &str = concat!(locked!(), "SELECT ", now_after_locks!("$2"), ", ", job_array!("json_build_array"), "::text FROM j");
+const LOCK: &str =
+    concat!(locked!(), "SELECT ", now_after_locks!("$2"), ", ", stored_array!("json_build_array"), "::text FROM j");
 
 /// Extends leases (`$1`) of worker `$2`. The rows are locked first, in the order of their ids, as everywhere.
 const EXTEND: &str = concat!(

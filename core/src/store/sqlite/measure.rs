@@ -60,7 +60,8 @@ async fn measure(store: &SqliteStore, group: usize, rounds: usize, pause: Durati
         times[1].push(started.elapsed());
         idle.tick().await;
 
-        let claims: Vec<_> = ids.iter().map(|&job| Claim { job, lease: Duration::from_secs(15), takeover: false }).collect();
+        let claims: Vec<_> =
+            ids.iter().map(|&job| Claim { job, lease: Duration::from_secs(15), message: None, takeover: false }).collect();
         let started = Instant::now();
         let claimed = store.claim(worker, &claims).await.expect("claim");
         times[2].push(started.elapsed());
