@@ -4,6 +4,7 @@ mod accepting;
 mod claiming;
 mod competing;
 mod given;
+mod measure;
 mod publishing;
 mod reading;
 mod recording;
