@@ -109,7 +109,7 @@ impl Taking {
                 () = self.drain.stopping() => break,
                 taken = deliveries.recv_many(&mut arrived, usize::from(u8::MAX)) => if taken == 0 { break },
                 () = self.parts.slots.changed() => {}
-                () = tokio::time::sleep(LOOK_AROUND) => {}
+                () = tokio::time::sleep(self.look_again_in()) => {}
             }
             let since = Instant::now();
             for (lane, delivery) in arrived.drain(..) {
@@ -138,6 +138,12 @@ impl Taking {
             ready.running.stop(crate::running::StopReason::Drain);
             self.parts.recorder.finished(ready.running, RunEnd::NotStarted).await;
         }
+    }
+
+    /// When nothing wakes the loop: something in hand is claimed when a slot is about to be free, not only once it is.
+    fn look_again_in(&self) -> Duration {
+        let ending_in = self.parts.slots.view().next_ending_in.filter(|_| self.hands.iter().any(|hands| !hands.is_empty()));
+        ending_in.map_or(LOOK_AROUND, |ending_in| ending_in.min(LOOK_AROUND))
     }
 
     /// Claims as long as the policies find something to claim.
