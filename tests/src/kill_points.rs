@@ -11,7 +11,7 @@ use siding_core::{
     envelope::Envelope,
     id::{JobId, LaneName, WorkerId},
     store::{
-        Attempts, Cancelled, Claim, Claimed, Dispatch, DueJob, Error, Extended, Lease, NewJob, Publication, Record, RecordChange,
+        Attempts, Cancelled, Claim, Claimed, Dispatch, DueJob, Error, Extended, Lease, Lost, NewJob, Publication, Record, RecordChange,
         Recorded, Rescued, Submissions, Submitted,
     },
 };
@@ -174,8 +174,8 @@ impl Dispatch for Armed {
         self.dispatch.next_due_in().await
     }
 
-    async fn forget_published(&self) -> Result<u64, Error> {
-        self.dispatch.forget_published().await
+    async fn forget_published(&self, lost: &Lost) -> Result<u64, Error> {
+        self.dispatch.forget_published(lost).await
     }
 }
 
