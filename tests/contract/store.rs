@@ -4,6 +4,7 @@ mod accepting;
 mod claiming;
 mod competing;
 mod given;
+mod measure;
 mod publishing;
 mod reading;
 mod recording;
@@ -41,6 +42,7 @@ macro_rules! store_contract {
                 a_job_that_has_started_once_has_kept_its_deadline,
                 a_job_that_was_claimed_ahead_and_handed_back_has_not_started,
                 a_takeover_fences_the_lost_attempt_off,
+                only_the_message_that_a_job_was_claimed_with_takes_it_over,
                 a_takeover_of_a_job_that_waits_is_a_claim,
                 a_lease_that_is_over_is_taken_without_waiting_for_the_sweep,
                 a_takeover_that_finds_the_attempts_spent_fails_the_job,

@@ -7,7 +7,7 @@ use siding_client::Submission;
 use siding_core::{
     clock::Timestamp,
     envelope::{Due, Envelope},
-    id::{Attempt, JobId, WorkerId},
+    id::{Attempt, JobId, MessageId, WorkerId},
     job::{FailureCode, Finish, State},
     store::{Claim, Claimed, Payload, Record, RecordChange, Recorded},
 };
@@ -100,6 +100,7 @@ async fn a_doubled_message_runs_its_job_once(profile: Profile) {
         due_at_ms: record.due_at,
         expected_ms: 0.0,
         traceparent: None,
+        message: None,
     };
     let unknown = Due { job: JobId::generate(), due_at_ms: Timestamp(0), ..due.clone() };
     let copies = vec![Envelope::V1(due.clone()), Envelope::V1(due.clone()), Envelope::V1(due.clone()), Envelope::V1(unknown)];
@@ -109,6 +110,33 @@ async fn a_doubled_message_runs_its_job_once(profile: Profile) {
     // Once more, after the end: a message for a job that is over, and one for a job that never was.
     system.seams.publisher.publish(copies).await;
     assert_eq!(system.job(job).await.attempt, Attempt(1));
+    system.finish().await;
+}
+
+async fn a_worker_whose_connection_was_cut_runs_on_and_takes_its_own_messages_back(profile: Profile) {
+    let system = TestSystem::on(profile).await;
+    let mut jobs = Vec::new();
+    for ms in [900, 1_200] {
+        let job = system.submit("scripted", json!({"op": "delay", "ms": ms})).await;
+        system.in_state(job, State::Running).await;
+        jobs.push(job);
+    }
+    // It waits behind them: in hand, and not claimed.
+    let waiting = system.submit("scripted", json!({"op": "noop"})).await;
+    for _ in 0..2 {
+        system.connections.cut().await;
+        eventually("the worker has its messages back", TestSystem::patience(), || async {
+            let ready = system.seams.consumer.ready_count(&system.settings.lanes[0].name).await.expect("a lane");
+            if ready == 0 { Ok(()) } else { Err(format!("{ready} in the queue")) }
+        })
+        .await;
+    }
+    for job in jobs {
+        let ended = system.ended(job).await;
+        assert_eq!((ended.state, ended.attempt, ended.failures), (State::Succeeded, Attempt(1), 0));
+        assert_eq!(system.event_kinds(job).await, ["queued", "started", "succeeded"], "nobody was fenced off");
+    }
+    assert_eq!(system.ended(waiting).await.attempt, Attempt(1));
     system.finish().await;
 }
 
@@ -145,7 +173,8 @@ async fn a_late_writer_is_refused_and_its_result_thrown_away(profile: Profile) {
     // The system's own worker goes; this test is the worker, twice.
     system.services().take_worker().expect("there is a worker").stop().await.expect("it stops");
     let job = system.submit("scripted", json!({"op": "echo", "value": "queue"})).await;
-    let claim = |takeover| [Claim { job, lease: Duration::from_secs(60), takeover }];
+    let message = Some(MessageId::generate());
+    let claim = |takeover| [Claim { job, lease: Duration::from_secs(60), message, takeover }];
     let attempts = system.seams.attempts.clone();
     let run = |claimed: Vec<Claimed>| match claimed.into_iter().next() {
         Some(Claimed::Run(work)) => work,
@@ -169,6 +198,7 @@ async fn a_late_writer_is_refused_and_its_result_thrown_away(profile: Profile) {
 }
 
 siding_tests::on_every_profile!(
+    a_worker_whose_connection_was_cut_runs_on_and_takes_its_own_messages_back,
     a_short_job_of_a_dead_worker_runs_again_at_once,
     a_long_job_of_a_dead_worker_runs_again_when_its_lease_is_over,
     a_job_that_kills_every_worker_fails_and_its_neighbours_do_not,

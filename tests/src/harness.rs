@@ -2,6 +2,7 @@
 //! `ChildSystem` is the real program, to be killed. Both check the promises when a test ends (`invariants`).
 
 pub mod child;
+pub mod cut;
 pub mod database;
 pub mod eventually;
 pub mod faults;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::{
     clock::Timestamp,
-    id::EventSeq,
+    id::{EventSeq, MessageId},
     job::{
         Failure, FailureCode,
         state::{Change, Illegal, State},
@@ -34,6 +34,8 @@ pub(super) struct Stored {
     pub lease_until: Option<Timestamp>,
     /// When the broker confirmed it, if it has since it was queued last.
     pub published_at: Option<Timestamp>,
+    /// The message that its claim was made with, if that carried an id; only while running or cancelling.
+    pub claimed_message: Option<MessageId>,
     /// When the caller asked for its end.
     pub cancel_requested_at: Option<Timestamp>,
     /// The output, where this call brought one.
@@ -144,6 +146,7 @@ impl Stored {
         if !matches!(state, State::Running | State::Cancelling) {
             self.job.worker = None;
             self.lease_until = None;
+            self.claimed_message = None;
         }
         if state == State::Queued {
             self.published_at = None;

@@ -11,25 +11,39 @@ use crate::{
     blob::hex,
     clock::Timestamp,
     estimate::{self, Estimate},
-    id::{Attempt, EventSeq, IdempotencyKey, JobId, LaneName, ModelName, ModelVersion, WorkerId},
+    id::{Attempt, EventSeq, IdempotencyKey, JobId, LaneName, MessageId, ModelName, ModelVersion, WorkerId},
     job::{Failure, FailureCode, State},
 };
 
-/// A job as one JSON array in the order of `JobRow`, of a table called `j`, as a literal for `concat!`; the argument is the dialect's
-/// function that makes an array. One text for each job instead of a row of columns: in SQLite, handing rows over costs a wake-up for
-/// every row and an allocation for every column, more than reading them does.
+/// The columns of a job that callers see, and some short ones, of a table called `j`, in the order of `JobRow`.
+macro_rules! job_columns {
+    () => {
+        "j.id, j.model, j.version, j.lane, j.state, j.attempt, j.failures, j.attempts_max, j.event_seq, \
+         j.created_at, j.due_at, j.published_at, j.start_deadline_at, j.run_timeout_ms, j.started_at, j.finished_at, \
+         j.worker, j.lease_until, j.cancel_requested_at, j.failure_code, j.failure_message, j.p50_ms, j.p90_ms, \
+         j.estimate_source, j.retry_of, j.traceparent"
+    };
+}
+pub(super) use job_columns;
+
+/// A job as one JSON array, as a literal for `concat!`; the argument is the dialect's function that makes an array. One text for each job
+/// instead of a row of columns: in SQLite, handing rows over costs a wake-up for every row and an allocation for every column, more than
+/// reading them does.
 macro_rules! job_array {
     ($array:literal) => {
-        concat!(
-            $array,
-            "(j.id, j.model, j.version, j.lane, j.state, j.attempt, j.failures, j.attempts_max, j.event_seq, \
-             j.created_at, j.due_at, j.published_at, j.start_deadline_at, j.run_timeout_ms, j.started_at, j.finished_at, \
-             j.worker, j.lease_until, j.cancel_requested_at, j.failure_code, j.failure_message, j.p50_ms, j.p90_ms, \
-             j.estimate_source, j.retry_of, j.traceparent)"
-        )
+        concat!($array, "(", $crate::store::rows::job_columns!(), ")")
     };
 }
 pub(super) use job_array;
+
+/// As `job_array!`, with what only a call that changes the job needs. In SQLite it lies behind the long columns, where a list must not
+/// look for it.
+macro_rules! stored_array {
+    ($array:literal) => {
+        concat!($array, "(", $crate::store::rows::job_columns!(), ", j.claimed_message)")
+    };
+}
+pub(super) use stored_array;
 
 /// A job in the outbox as one JSON array in the order of `DueRow`, as `job_array!`.
 macro_rules! due_array {
@@ -39,7 +53,7 @@ macro_rules! due_array {
 }
 pub(super) use due_array;
 
-/// What `job_array!()` gives.
+/// What `job_array!` and `stored_array!` give.
 #[derive(Deserialize)]
 pub(super) struct JobRow {
     id: JobId,
@@ -68,6 +82,9 @@ pub(super) struct JobRow {
     estimate_source: estimate::Source,
     retry_of: Option<JobId>,
     traceparent: Option<String>,
+    /// Only in `stored_array!`.
+    #[serde(default)]
+    claimed_message: Option<MessageId>,
 }
 
 impl From<JobRow> for Stored {
@@ -100,6 +117,7 @@ impl From<JobRow> for Stored {
         Self {
             job,
             lease_until: row.lease_until,
+            claimed_message: row.claimed_message,
             published_at: row.published_at,
             cancel_requested_at: row.cancel_requested_at,
             output: None,
@@ -217,6 +235,7 @@ pub(super) struct JobUpdate<'a> {
     finished_at: Option<Timestamp>,
     worker: Option<WorkerId>,
     lease_until: Option<Timestamp>,
+    claimed_message: Option<MessageId>,
     cancel_requested_at: Option<Timestamp>,
     failure_code: Option<&'static str>,
     failure_message: Option<&'a str>,
@@ -240,6 +259,7 @@ impl<'a> JobUpdate<'a> {
             finished_at: job.finished_at,
             worker: job.worker,
             lease_until: stored.lease_until,
+            claimed_message: stored.claimed_message,
             cancel_requested_at: stored.cancel_requested_at,
             failure_code: job.failure.as_ref().map(|failure| failure.code.as_str()),
             failure_message: job.failure.as_ref().map(|failure| failure.message.as_str()),

@@ -111,6 +111,7 @@ fn letter(lane: &str) -> Due {
         due_at_ms: Timestamp(0),
         expected_ms: 1.0,
         traceparent: None,
+        message: None,
     }
 }
 

@@ -175,12 +175,12 @@ pub async fn a_lost_queue_makes_its_old_publications_unpublished_and_no_others(s
         async move { seam.store.forget_published(&lost).await.expect("forget") }
     };
     assert_eq!(forget("long", 11 * SECOND).await, 0, "nothing is so old");
-    assert_eq!(forget("unknown", 0 * SECOND).await, 0);
+    assert_eq!(forget("unknown", std::time::Duration::ZERO).await, 0);
     assert_eq!(forget("long", 10 * SECOND).await, 1);
     let mut expected = [old, unmarked];
     expected.sort_unstable();
     assert_eq!(due(seam).await, expected);
-    assert_eq!(forget("long", 0 * SECOND).await, 1, "the young one");
+    assert_eq!(forget("long", std::time::Duration::ZERO).await, 1, "the young one");
     assert_eq!(forget("long", std::time::Duration::MAX).await, 0);
     assert_eq!(due(seam).await.len(), 3);
 }

@@ -14,6 +14,7 @@ pub async fn a_job_that_contradicts_itself_is_refused(seam: &StoreSeam) {
         &format!("state = 'cancelling', attempt = 1, started_at = 1, worker = {worker}, lease_until = 1"),
         &format!("worker = {worker}"),
         "lease_until = 1",
+        &format!("claimed_message = {worker}"),
         "finished_at = 1",
         "state = 'canceled'",
         "state = 'succeeded', finished_at = 1",

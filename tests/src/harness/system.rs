@@ -19,6 +19,7 @@ use siding_core::{
 use siding_worker::runtime::{ModelRuntime, scripted::Scripted};
 
 use super::{
+    cut::Cuttable,
     eventually,
     faults::{Disturbed, Faults, RECOVERY_MAX},
     invariants, models,
@@ -73,6 +74,8 @@ pub struct TestSystem {
     pub seams: Seams,
     /// The faults of its store.
     pub faults: Arc<Faults>,
+    /// Its workers' connections to the broker.
+    pub connections: Arc<Cuttable>,
     /// Its settings.
     pub settings: Settings,
     services: Option<Services>,
@@ -119,6 +122,8 @@ impl TestSystem {
         let held = seams::hold(&ground.folder().join("data")).expect("a fresh folder is free");
         let opened = Seams::open(&ground.place(), &settings, Arc::new(SystemClock)).await;
         let mut seams = opened.unwrap_or_else(|error| panic!("{}", siding_core::error::chain(&error)));
+        let connections = Cuttable::new(seams.consumer.clone());
+        seams.consumer = connections.clone();
         let faults = Arc::new(Faults::default());
         let disturbed = Arc::new(Disturbed {
             faults: faults.clone(),
@@ -142,6 +147,7 @@ impl TestSystem {
             url,
             seams,
             faults,
+            connections,
             settings,
             services,
             repository,

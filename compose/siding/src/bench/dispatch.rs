@@ -207,7 +207,8 @@ async fn chain(seams: &Seams, lane: &Lane, jobs: usize) -> anyhow::Result<()> {
     let mut done = 0;
     while done < jobs {
         let group: Vec<NewJob> = (0..limits::GROUP_ROWS_MAX.min(jobs - done)).map(|_| noop_row(&lane.name)).collect();
-        let claims: Vec<Claim> = group.iter().map(|job| Claim { job: job.id, lease: lane.lease(), takeover: false }).collect();
+        let claims: Vec<Claim> =
+            group.iter().map(|job| Claim { job: job.id, lease: lane.lease(), message: None, takeover: false }).collect();
         done += group.len();
         seams.submissions.submit(group).await?;
         let records: Vec<Record> = seams.attempts.claim(worker, &claims).await?.into_iter().filter_map(finished_record).collect();

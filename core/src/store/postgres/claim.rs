@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     id::{JobId, WorkerId},
-    store::{Claim, Claimed, Error, Payload, decide::Jobs, rows::job_array},
+    store::{Claim, Claimed, Error, Payload, decide::Jobs, rows::stored_array},
 };
 
 const LOCK: &str = concat!(
@@ -19,7 +19,7 @@ const LOCK: &str = concat!(
     "SELECT ",
     now_after_locks!("$2"),
     ", ",
-    job_array!("json_build_array"),
+    stored_array!("json_build_array"),
     "::text, j.input, j.input_blob FROM j"
 );
 

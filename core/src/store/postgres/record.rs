@@ -17,23 +17,25 @@ use crate::{
     store::{
         Attempts, Claim, Claimed, Error, Extended, Lease, Record, Recorded, Rescued, Source,
         decide::{Jobs, extended},
-        rows::{LeaseRow, array, job_array},
+        rows::{LeaseRow, array, stored_array},
     },
 };
 
-const LOCK: &str = concat!(locked!(), "SELECT ", now_after_locks!("$2"), ", ", job_array!("json_build_array"), "::text FROM j");
+const LOCK: &str =
+    concat!(locked!(), "SELECT ", now_after_locks!("$2"), ", ", stored_array!("json_build_array"), "::text FROM j");
 
-/// Extends leases (`$1`) of worker `$2`. The rows are locked first, in the order of their ids, as everywhere.
+/// Extends leases (`$1`, of the jobs `$4`) of worker `$2`. The rows are locked first, in the order of their ids, as everywhere, and found by
+/// them alone: a join with the leases would be planned by guesses about workers and states.
 const EXTEND: &str = concat!(
     "WITH ",
     relaxed!(),
-    ", held AS MATERIALIZED (SELECT j.id, l.lease_ms \
-       FROM json_to_recordset($1::json) AS l(job uuid, attempt bigint, lease_ms bigint) \
-       JOIN job AS j ON j.id = l.job AND j.attempt = l.attempt \
-       WHERE j.worker = $2::text::uuid AND j.state IN ('running', 'cancelling') ORDER BY j.id FOR NO KEY UPDATE OF j) \
+    ", held AS MATERIALIZED (SELECT id, attempt FROM job WHERE id = ANY ($4::text[]::uuid[]) \
+       AND worker = $2::text::uuid AND state IN ('running', 'cancelling') ORDER BY id FOR NO KEY UPDATE) \
      UPDATE job SET lease_until = ",
     now_after_locks!("$3"),
-    " + held.lease_ms FROM held, relaxed WHERE job.id = held.id AND relaxed.level = 'off' \
+    " + l.lease_ms FROM held \
+       JOIN json_to_recordset($1::json) AS l(job uuid, attempt bigint, lease_ms bigint) ON l.job = held.id AND l.attempt = held.attempt, \
+       relaxed WHERE job.id = held.id AND relaxed.level = 'off' \
      RETURNING job.id::text, job.attempt, job.state"
 );
 
@@ -45,7 +47,8 @@ impl Attempts for PostgresStore {
 
     async fn extend(&self, worker: WorkerId, leases: &[Lease]) -> Result<Vec<Extended>, Error> {
         let array = array(leases.iter().map(LeaseRow::from))?;
-        let extend = query(EXTEND).bind(array).bind(worker.to_string()).bind(self.time.given());
+        let jobs = ids(leases.iter().map(|lease| lease.job));
+        let extend = query(EXTEND).bind(array).bind(worker.to_string()).bind(self.time.given()).bind(jobs);
         let rows = self.sessions.rows(extend).await?;
         let mut held = HashMap::with_capacity(rows.len());
         for row in &rows {

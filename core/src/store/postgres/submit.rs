@@ -14,7 +14,7 @@ use crate::{
     store::{
         Cancelled, Error, NewJob, Submissions, Submitted,
         decide::{Accepted, Jobs, Ledger, accept},
-        rows::{JobInsert, array, job_array},
+        rows::{JobInsert, array, job_array, stored_array},
     },
 };
 
@@ -47,7 +47,8 @@ const INSERT: &str = concat!(
     insert_events!()
 );
 
-const LOCK: &str = concat!(locked!(), "SELECT ", now_after_locks!("$2"), ", ", job_array!("json_build_array"), "::text FROM j");
+const LOCK: &str =
+    concat!(locked!(), "SELECT ", now_after_locks!("$2"), ", ", stored_array!("json_build_array"), "::text FROM j");
 
 #[async_trait]
 impl Submissions for PostgresStore {

@@ -10,7 +10,7 @@ use super::{
 use crate::store::{
     Error, Rescued,
     decide::Jobs,
-    rows::{job_array, limit},
+    rows::{limit, stored_array},
 };
 
 /// Jobs whose lease is over, and jobs that were to start before now, at most `$2` of each.
@@ -24,7 +24,7 @@ const LOCK: &str = concat!(
      SELECT ",
     now_after_locks!("$1"),
     ", ",
-    job_array!("json_build_array"),
+    stored_array!("json_build_array"),
     "::text FROM (SELECT * FROM lost UNION ALL SELECT * FROM late) AS j"
 );
 

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// Texts of `job_array!()` or of groups of it, as jobs.
+/// Groups of `stored_array!`, as jobs.
 pub(super) fn stored(rows: &[SqliteRow]) -> Result<Vec<Stored>, Error> {
     let mut stored: Vec<Stored> = Vec::new();
     for row in rows {

@@ -14,7 +14,7 @@ use crate::{
     store::{
         Cancelled, Error, NewJob, Submissions, Submitted,
         decide::{Accepted, Jobs, Ledger, accept},
-        rows::{JobInsert, array, id_array, job_array},
+        rows::{JobInsert, array, id_array, job_array, stored_array},
     },
 };
 
@@ -55,7 +55,7 @@ const INSERT_REST: &str = insert_and_commit!();
 /// Begins, and reads the jobs of these ids (`?1`).
 const BEGIN_CANCEL: &str = concat!(
     "BEGIN IMMEDIATE; SELECT json_group_array(",
-    job_array!("json_array"),
+    stored_array!("json_array"),
     ") FROM json_each(?1) AS wanted CROSS JOIN job AS j ON j.id = wanted.value"
 );
 

@@ -75,7 +75,7 @@ async fn count(store: &SqliteStore) -> usize {
 async fn everything_is_there_after_opening_again() {
     let (_folder, path, id) = with_one_job().await;
     let store = open(&path).await.expect("open again");
-    let claim = Claim { job: id, lease: Duration::from_secs(1), takeover: false };
+    let claim = Claim { job: id, lease: Duration::from_secs(1), message: None, takeover: false };
     store.claim(WorkerId::generate(), &[claim]).await.expect("claim");
     store.close().await.expect("close");
     assert!(store.get(id).await.expect("a call opens it again").is_some());

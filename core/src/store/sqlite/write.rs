@@ -31,6 +31,7 @@ const UPDATE_AND_COMMIT: &str = concat!(
        due_at = c.value ->> 'due_at', published_at = c.value ->> 'published_at', \
        started_at = c.value ->> 'started_at', finished_at = c.value ->> 'finished_at', \
        worker = c.value ->> 'worker', lease_until = c.value ->> 'lease_until', \
+       claimed_message = c.value ->> 'claimed_message', \
        cancel_requested_at = c.value ->> 'cancel_requested_at', \
        failure_code = c.value ->> 'failure_code', failure_message = c.value ->> 'failure_message', \
        output = c.value ->> 'output', output_blob = c.value ->> 'output_blob' \
