@@ -2,6 +2,7 @@
 //! accepted job in exactly one terminal state, one terminal event, no lease left, nothing unpublished, nothing unsettled.
 
 mod bad_place;
+mod broker;
 mod cache;
 mod process;
 mod roles;

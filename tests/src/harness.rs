@@ -9,6 +9,7 @@ pub mod faults;
 pub mod invariants;
 pub mod models;
 pub mod profile;
+pub mod proxy;
 pub mod rabbitmq;
 pub mod seams;
 pub mod servers;

@@ -9,6 +9,7 @@
 mod consume;
 mod dead;
 mod errors;
+mod greeting;
 mod hints;
 mod link;
 mod publish;

@@ -14,7 +14,7 @@ use lapin::{
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{errors, topology::Topology};
+use super::{errors, greeting, topology::Topology};
 use crate::{
     broker::{Error, Standing},
     config, limits,
@@ -80,32 +80,43 @@ impl Link {
     /// Opens both connections, declares the topology and listens for hints, within `limits::BROKER_OPEN_SECS_MAX`.
     pub(super) async fn open(uri: &AMQPUri, settings: &config::Broker, topology: &Topology) -> Result<Opened, Error> {
         let opening = async {
-            let publishing = connect(uri, settings, "publish").await?;
-            let consuming = connect(uri, settings, "consume").await?;
-            let events =
-                Events { publishing: publishing.events_listener().boxed(), consuming: consuming.events_listener().boxed() };
-            topology.declare(&consuming).await?;
-            let hints = topology.listen(&consuming).await?;
-            let messages = publishing.create_channel().await?;
-            messages.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
-            let link = Self {
-                hints: publishing.create_channel().await?,
-                messages,
-                publishing,
-                consuming,
-                window: Arc::new(Semaphore::new(settings.unconfirmed_max)),
-                blocked: watch::Sender::new(false),
-                ended: CancellationToken::new(),
-                doubted: Notify::new(),
-                undeclared: Notify::new(),
-                deafened: Notify::new(),
-            };
-            Ok(Opened { link, hints, events })
+            let greeting = greeting::hear(uri).await.map_err(|error| Error::Unavailable(Some(error.into())))?;
+            let opened = Self::open_greeted(uri, settings, topology).await.map_err(errors::of_opening)?;
+            tracing::info!(
+                broker.product = greeting.product,
+                broker.version = greeting.version,
+                broker.capabilities = greeting.capabilities,
+                "connected to the broker"
+            );
+            Ok(opened)
         };
         match tokio::time::timeout(Duration::from_secs(limits::BROKER_OPEN_SECS_MAX), opening).await {
-            Ok(opened) => opened.map_err(errors::of_opening),
+            Ok(opened) => opened,
             Err(late) => Err(Error::Unavailable(Some(late.into()))),
         }
+    }
+
+    async fn open_greeted(uri: &AMQPUri, settings: &config::Broker, topology: &Topology) -> lapin::Result<Opened> {
+        let publishing = connect(uri, settings, "publish").await?;
+        let consuming = connect(uri, settings, "consume").await?;
+        let events = Events { publishing: publishing.events_listener().boxed(), consuming: consuming.events_listener().boxed() };
+        topology.declare(&consuming).await?;
+        let hints = topology.listen(&consuming).await?;
+        let messages = publishing.create_channel().await?;
+        messages.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
+        let link = Self {
+            hints: publishing.create_channel().await?,
+            messages,
+            publishing,
+            consuming,
+            window: Arc::new(Semaphore::new(settings.unconfirmed_max)),
+            blocked: watch::Sender::new(false),
+            ended: CancellationToken::new(),
+            doubted: Notify::new(),
+            undeclared: Notify::new(),
+            deafened: Notify::new(),
+        };
+        Ok(Opened { link, hints, events })
     }
 
     /// Somebody has seen an error: the supervisor looks whether the pair still lives.
@@ -188,7 +199,8 @@ impl Link {
                     self.blocked.send_replace(false);
                     tell(Standing::Connected);
                 }
-                Some(Event::Error(error)) => return End::Lost(Some(error)),
+                // lapin tells errors of any channel here; a soft one leaves the connection alone.
+                Some(Event::Error(error)) if !error.is_amqp_soft_error() => return End::Lost(Some(error)),
                 None => return End::Lost(None),
                 Some(_) if !self.is_whole() => return End::Lost(None),
                 Some(_) => {}

@@ -64,8 +64,19 @@ pub(super) struct Publication {
 }
 
 impl Publication {
-    /// Publishes all, as far as the caller waits for it; ends when the broker has answered for all that was written.
+    /// Publishes all, as far as the caller waits for it; ends when the broker has answered for all that was written, or the pair is gone:
+    /// lapin does not fail every call of a connection that was cut in silence.
     pub(super) async fn run(self, all_known: oneshot::Sender<()>) {
+        tokio::select! {
+            biased;
+            () = self.link.ended.cancelled() => {}
+            () = self.publish() => {}
+        }
+        // It fails when the caller has given up: it has read what was known then.
+        all_known.send(()).unwrap_or_default();
+    }
+
+    async fn publish(&self) {
         let mut unanswered = FuturesUnordered::new();
         let mut messages = self.messages.iter().enumerate();
         let mut next = messages.next();
@@ -86,8 +97,6 @@ impl Publication {
                 else => break,
             }
         }
-        // It fails when the caller has given up: it has read what was known then.
-        all_known.send(()).unwrap_or_default();
     }
 
     /// Writes one message; `None` when the connection did not take it, which leaves its outcome unknown.

@@ -24,7 +24,6 @@ pub(super) fn begin(broker: &RabbitBroker, opened: Opened) -> Serving {
     broker.tasks.spawn(hints::take_in(broker.bus.clone(), link.clone(), opened.hints));
     broker.link.send_replace(Some(link.clone()));
     broker.report.stands(Standing::Connected);
-    tracing::info!("connected to the broker");
     (link, opened.events)
 }
 
@@ -53,7 +52,7 @@ async fn serve_for_ever(broker: &RabbitBroker, mut first: Option<Serving>) {
         let pause = match opened {
             Ok((link, events)) => {
                 let end = link.live(&broker.topology, events, |standing| broker.report.stands(standing)).await;
-                drop_pair(broker, &link, &end).await;
+                drop_pair(broker, link, &end);
                 pauses.reset();
                 pauses.longer()
             }
@@ -73,9 +72,11 @@ async fn serve_for_ever(broker: &RabbitBroker, mut first: Option<Serving>) {
 
 /// Whatever has happened to one connection, both are dropped: one state to understand, and a delivery of the old pair can never be
 /// settled on the new one.
-async fn drop_pair(broker: &RabbitBroker, link: &Link, end: &End) {
+fn drop_pair(broker: &RabbitBroker, link: Arc<Link>, end: &End) {
     broker.link.send_replace(None);
     broker.report.stands(Standing::Away);
     tracing::warn!(error = chain(end), "the broker is gone; connecting again");
-    link.close().await;
+    link.ended.cancel();
+    // Beside the next attempt: the other side may be gone, and closing takes its patience.
+    broker.tasks.spawn(async move { link.close().await });
 }
