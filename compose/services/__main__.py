@@ -76,14 +76,18 @@ class Instance:
         return KINDS[state["name"]](state) if state else None
 
     def answers(self):
+        """Whether it can be used as it is."""
         server = self.server()
-        return server is not None and is_alive(server.state.get("server")) and server.is_ready()
+        is_wanted = server is not None and server.state["root"] == root_of(server.name)
+        return is_wanted and is_alive(server.state.get("server")) and server.is_ready()
 
     def start(self, name, durable):
         """Starts it, or finds it running; returns the server."""
         with self.held():
             state = self.read()
             known = state is not None
+            if known and state["root"] != root_of(name):
+                raise Trouble(f"{name} was started from another SIDING_TEST_RABBITMQ_ROOT. Stop it first: make services-stop")
             for _ in range(TRIES):
                 state = state or self.new_state(name, durable)
                 server = KINDS[state["name"]](state)
@@ -105,7 +109,7 @@ class Instance:
         return True
 
     def new_state(self, name, durable):
-        root = RABBITMQ_ROOT if name == "rabbitmq" else ""
+        root = root_of(name)
         state = {"name": name, "durable": durable, "root": root, "secret": secrets.token_hex(16)}
         state["ports"] = [free_port() for _ in range(3 if name == "rabbitmq" else 1)]
         state["home"], state["inside"] = self.new_home(root)
@@ -140,6 +144,11 @@ class Instance:
         end(state.get("helper"))
         shutil.rmtree(state["home"], ignore_errors=True)
         self.file.unlink(missing_ok=True)
+
+
+def root_of(name):
+    """The Debian that a new server of this name runs from; empty for this machine's own."""
+    return RABBITMQ_ROOT if name == "rabbitmq" else ""
 
 
 def cache():

@@ -15,7 +15,11 @@ RABBITMQ_ROOT = os.environ.get("SIDING_TEST_RABBITMQ_ROOT", "")
 
 def binaries_of(name):
     """The folder of the server's programs, or None. Debian's /usr/sbin/rabbitmq-* only change the user, and with it the cookie."""
-    if name == "rabbitmq" and (RABBITMQ_ROOT or os.path.exists("/usr/lib/rabbitmq/bin/rabbitmq-server")):
+    if name == "rabbitmq" and RABBITMQ_ROOT:
+        if os.geteuid() != 0 or not os.path.exists(f"{RABBITMQ_ROOT}/usr/lib/rabbitmq/bin/rabbitmq-server"):
+            raise Trouble(f"no RabbitMQ can be run from {RABBITMQ_ROOT}. As root: compose/rabbitmq-4.sh")
+        return "/usr/lib/rabbitmq/bin"
+    if name == "rabbitmq" and os.path.exists("/usr/lib/rabbitmq/bin/rabbitmq-server"):
         return "/usr/lib/rabbitmq/bin"
     if name == "postgres":
         versions = [int(path.split("/")[4]) for path in glob.glob("/usr/lib/postgresql/[0-9]*/bin/initdb")]

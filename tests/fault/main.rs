@@ -2,7 +2,9 @@
 //! accepted job in exactly one terminal state, one terminal event, no lease left, nothing unpublished, nothing unsettled.
 
 mod bad_place;
+mod cache;
 mod process;
+mod roles;
 mod servers;
 mod store;
 mod streams;

@@ -38,7 +38,7 @@ mod write;
 
 use std::{fmt, sync::Arc};
 
-pub use schema::{Migrated, migrate};
+pub use schema::{Migrated, migrate, schema_version};
 
 use crate::{clock::Clock, config, store::Error};
 use sessions::Sessions;

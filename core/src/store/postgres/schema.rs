@@ -33,7 +33,7 @@ pub struct Migrated {
 /// may not change the schema, or a migration does not fit what is there.
 pub async fn migrate(url: &str) -> Result<Migrated, Error> {
     let mut connection = open::options(url)?.connect().await.map_err(errors::of)?;
-    let of = |error| errors::of_migration(error, known());
+    let of = |error| errors::of_migration(error, schema_version());
     // The migrator takes the same lock again; this one is held from before the first look on.
     connection.lock().await.map_err(of)?;
     let from = version(&mut connection).await.map_err(errors::of)?;
@@ -46,7 +46,7 @@ pub async fn migrate(url: &str) -> Result<Migrated, Error> {
 
 /// Whether the schema is the one that this program knows.
 pub(super) async fn check(connection: &mut PgConnection) -> Result<Result<(), Error>, sqlx::Error> {
-    let (found, known) = (version(connection).await?, known());
+    let (found, known) = (version(connection).await?, schema_version());
     Ok(match found {
         found if found < known => Err(Error::SchemaOld { found, needed: known }),
         found if found > known => Err(Error::SchemaUnknown { found, known }),
@@ -54,7 +54,9 @@ pub(super) async fn check(connection: &mut PgConnection) -> Result<Result<(), Er
     })
 }
 
-fn known() -> i64 {
+/// The schema version that this program works with: its newest migration, the same number in every dialect.
+#[must_use]
+pub fn schema_version() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 

@@ -1,5 +1,5 @@
-//! `siding up`: the whole system in one process on one machine, until it is told to stop. It decides the order of starting and stopping;
-//! what is started is `seams` and `services`.
+//! A process that serves: `siding up` with everything in it, or one role of several processes. It decides the order of starting and stopping
+//! and who hears of it; what is started is `seams` and `services`.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -15,20 +15,43 @@ use tokio::net::TcpListener;
 
 use crate::{
     http,
-    seams::{self, Held, Seams},
-    services::{self, Services},
+    seams::{self, Held, Place, Seams},
+    services::{self, Role, Services},
 };
 
-/// How the system is started.
+/// How a process is started.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where its data lie.
-    pub data: PathBuf,
+    /// What it is.
+    pub shape: Shape,
     /// Everything else.
     pub settings: Settings,
 }
 
-/// Why the system cannot start. Each says what to do.
+/// What a process is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shape {
+    /// Everything in one process, with its data in a folder that it holds alone.
+    Up {
+        /// The folder.
+        data: PathBuf,
+    },
+    /// One of several.
+    One(Role),
+}
+
+impl Shape {
+    /// Its roles.
+    #[must_use]
+    pub fn roles(&self) -> &[Role] {
+        match self {
+            Self::Up { .. } => Role::ALL,
+            Self::One(role) => std::slice::from_ref(role),
+        }
+    }
+}
+
+/// Why a process cannot start. Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address that others could reach.
@@ -60,31 +83,37 @@ pub enum Error {
     Services(#[from] services::Error),
 }
 
-/// The running system.
-pub struct Up {
+/// A running process.
+pub struct Process {
     /// Where it listens.
     pub address: SocketAddr,
     services: Services,
-    _held: Held,
+    /// The data folder, where it has one.
+    _held: Option<Held>,
 }
 
-impl Up {
+impl Process {
     /// Starts everything; accepts requests when it returns.
     ///
     /// # Errors
     /// `Error`; nothing is left running.
     pub async fn start(options: Options) -> Result<Self, Error> {
-        let settings = &options.settings;
+        let Options { shape, settings } = &options;
         let (listener, address) = listen(&settings.server).await?;
-        let held = seams::hold(&options.data)?;
-        let lanes: Vec<_> = settings.lanes()?.as_slice().iter().map(|lane| lane.name.clone()).collect();
-        let seams = Seams::local(&options.data, settings, &lanes, Arc::new(SystemClock)).await?;
-        seams.recover().await.map_err(Error::Recover)?;
-        let repository = open_repository(settings)?;
-        let runtime = choose_runtime(settings);
-        let services = Services::start(&seams, settings, &repository, runtime)?;
-        let router = http::router(&seams, settings, &services, &repository)?;
-        let stopping = services.front().clone();
+        let (seams, held) = fill(shape, settings).await?;
+        let choice = seams.choice();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            roles = shape.roles().iter().map(|role| role.as_str()).collect::<Vec<_>>().join(","),
+            store = choice.store.as_str(),
+            schema.version = store::postgres::schema_version(),
+            broker = choice.broker.as_str(),
+            cache = choice.cache.as_str(),
+            "process starts"
+        );
+        let mut services = Services::of(&seams, settings);
+        start_roles(&mut services, shape.roles(), settings)?;
+        let (router, stopping) = (http::router(&services), services.front().clone());
         services.front().spawn(async move {
             if let Err(error) = http::serve(listener, router, stopping).await {
                 tracing::error!(error = siding_core::error::chain(&error), "the listener has ended");
@@ -104,13 +133,44 @@ impl Up {
         self.services.failed().await;
     }
 
-    /// Stops: no new requests, streams end with their cursor and waits with what is known, running jobs end or are interrupted, everything is recorded.
+    /// Stops: readiness says no, then no new requests, streams end with their cursor and waits with what is known, running jobs end or are interrupted, everything is recorded.
     ///
     /// # Errors
     /// `Unfinished` when something did not end in time; what it held goes on after the next start.
     pub async fn stop(self) -> Result<(), siding_core::drain::Unfinished> {
-        self.services.stop().await
+        let seams = self.services.seams().clone();
+        let stopped = self.services.stop().await;
+        // Last: until here, deliveries were given back and messages published.
+        seams.close().await;
+        stopped
     }
+}
+
+async fn fill(shape: &Shape, settings: &Settings) -> Result<(Seams, Option<Held>), Error> {
+    let (place, held) = match shape {
+        Shape::Up { data } => (Place::Alone(data.clone()), Some(seams::hold(data)?)),
+        Shape::One(_) => (Place::Shared, None),
+    };
+    let seams = Seams::open(&place, settings, Arc::new(SystemClock)).await?;
+    seams.recover().await.map_err(Error::Recover)?;
+    Ok((seams, held))
+}
+
+/// The roles in an order in which none has to wait for another: work is accepted last.
+fn start_roles(services: &mut Services, roles: &[Role], settings: &Settings) -> Result<(), Error> {
+    let with_models = roles.iter().any(|role| matches!(role, Role::Producer | Role::Worker));
+    let repository = if with_models { Some(open_repository(settings)?) } else { None };
+    if roles.contains(&Role::Results) {
+        services.start_results();
+    }
+    let Some(repository) = repository else { return Ok(()) };
+    if roles.contains(&Role::Worker) {
+        services.start_worker(&repository, choose_runtime(settings))?;
+    }
+    if roles.contains(&Role::Producer) {
+        services.start_producer(&repository)?;
+    }
+    Ok(())
 }
 
 async fn listen(server: &config::Server) -> Result<(TcpListener, SocketAddr), Error> {
@@ -141,24 +201,27 @@ fn choose_runtime(settings: &Settings) -> Arc<dyn ModelRuntime> {
     Arc::new(runtimes)
 }
 
-/// Starts the system, prints where it is, and runs it until SIGTERM, Ctrl-C or a panic in one of its tasks; a second signal ends it at
+/// Starts the process, prints where it is, and runs it until SIGTERM, Ctrl-C or a panic in one of its tasks; a second signal ends it at
 /// once.
 ///
 /// # Errors
 /// When it cannot start or does not stop in time, and when a task has panicked.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let data = options.data.clone();
-    let up = Up::start(options).await?;
-    println!("siding is up at {}  (data in {})", up.url(), data.display());
+    let shape = options.shape.clone();
+    let process = Process::start(options).await?;
+    match &shape {
+        Shape::Up { data } => println!("siding is up at {}  (data in {})", process.url(), data.display()),
+        Shape::One(role) => println!("siding {role} is up at {}", process.url()),
+    }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let failed = tokio::select! {
         _ = terminate.recv() => false,
         interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| false)?,
-        () = up.failed() => true,
+        () = process.failed() => true,
     };
     tracing::info!("stopping: running jobs may finish; a second signal ends at once");
     tokio::select! {
-        stopped = up.stop() => stopped?,
+        stopped = process.stop() => stopped?,
         _ = terminate.recv() => anyhow::bail!("ended by a second signal; what was running goes on after the next start"),
         _ = tokio::signal::ctrl_c() => anyhow::bail!("ended by a second signal; what was running goes on after the next start"),
     }
