@@ -4,13 +4,15 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo up services services-stop services-status test check fmt lint tidy bench doc clean need-cargo need-python
+.PHONY: help setup demo up faults services services-stop services-status test check fmt lint tidy bench doc clean need-cargo need-python
 
 export SIDING_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/siding
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 CARGO ?= cargo
 PYTHON ?= python3
 SERVICES = $(PYTHON) compose/services
+# How often `make faults` breaks everything.
+RUNS ?= 1
 # For `make demo ARGS=--seconds=20` and the like.
 ARGS ?=
 
@@ -62,6 +64,14 @@ test: need-cargo setup ## Every suite on real servers, the ignored tests and the
 		$(CARGO) test --locked --workspace --no-run && \
 		$(SERVICES) run -- $(CARGO) test --locked --workspace --no-fail-fast -- --include-ignored; \
 	fi
+
+faults: need-cargo setup ## The fault suite on real servers, RUNS times (1); each run draws its own instants
+	$(CARGO) nextest run --locked --package siding-tests --test fault --no-run
+	@run=1; while [ "$$run" -le "$(RUNS)" ]; do \
+		echo "run $$run of $(RUNS)"; \
+		$(SERVICES) run -- $(CARGO) nextest run --locked --package siding-tests --test fault --run-ignored all --success-output final || exit 1; \
+		run=$$((run + 1)); \
+	done
 
 check: fmt-check lint tidy test ## All that must hold before a merge: format, lints, fences, tests
 

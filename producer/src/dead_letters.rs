@@ -18,6 +18,7 @@ use siding_core::{
     drain::Drain,
     envelope::{Due, Envelope},
     error::chain,
+    id::MessageId,
     job::State,
     lane::Lanes,
     retry::{Policy, retry},
@@ -131,7 +132,9 @@ async fn read_back(parts: &Parts, letter: Box<dyn Delivery>) -> bool {
     if let (Need::Publish, Some(job)) = (need, &job) {
         // The lane as it is now: the letter's may have been removed from the configuration.
         let lane = parts.lanes.get_or_longest(&job.lane).name.clone();
-        let outcomes = parts.publisher.publish(vec![Envelope::V1(Due { lane, ..due.clone() })]).await;
+        // Another message: should the letter be read back twice, a claim must not take one for the other.
+        let message = Some(MessageId::generate());
+        let outcomes = parts.publisher.publish(vec![Envelope::V1(Due { lane, message, ..due.clone() })]).await;
         if outcomes != [Published::Confirmed] {
             return false;
         }
