@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo up faults services services-stop services-status test check fmt lint tidy bench doc clean need-cargo need-python
+.PHONY: help setup demo up faults services services-stop services-status test check fmt lint tidy bench bench-servers doc clean need-cargo need-python
 
 export SIDING_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/siding
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
@@ -95,6 +95,10 @@ bench: need-cargo setup ## Measure dispatch and inference in release mode; print
 	$(CARGO) build --locked --release --package siding
 	"$(TARGET)/release/siding" bench dispatch
 	"$(TARGET)/release/siding" bench inference --model magika --models "$(SIDING_CACHE)/models"
+
+bench-servers: need-cargo ## Measure dispatch over RabbitMQ and Postgres that wait for their disks, beside a raw loop
+	$(CARGO) build --locked --release --package siding
+	$(SERVICES) run --durable -- sh -c 'SIDING_STORE__URL="$$SIDING_TEST_DATABASE_URL" SIDING_BROKER__URL="$$SIDING_TEST_AMQP_URL" "$(TARGET)/release/siding" bench dispatch'
 
 clean: ## Remove what was built here (the cache stays: $(SIDING_CACHE))
 	$(CARGO) clean

@@ -13,6 +13,7 @@ mod greeting;
 mod hints;
 mod link;
 mod publish;
+pub mod raw;
 mod report;
 mod supervisor;
 mod topology;

@@ -26,6 +26,7 @@ mod claim;
 mod dispatch;
 mod errors;
 mod open;
+pub mod raw;
 mod read;
 mod record;
 mod rows;
