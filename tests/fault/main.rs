@@ -4,6 +4,7 @@
 mod bad_place;
 mod broker;
 mod cache;
+mod consumer_timeout;
 mod killing;
 mod process;
 mod roles;
