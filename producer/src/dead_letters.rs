@@ -5,6 +5,10 @@
 //! A job that is queued and still stands where the letter says waits for a message that will not come, because its row is marked as
 //! published: the message is published again, and the letter is acknowledged once the broker has confirmed that. In this order: a crash in
 //! between doubles the message, and the claim absorbs it. Every other letter is of no use to its job and is acknowledged.
+//!
+//! Among the letters lies the word that a queue was lost with its messages: then every queued job counts as unpublished again and the relay
+//! publishes it; a message that was not lost comes twice, and the claim absorbs it.
+//!
 //! May run in many processes at once: the broker hands each letter to one of them.
 
 #[cfg(test)]
@@ -13,7 +17,7 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use siding_core::{
-    broker::{DeadLetters, Delivery, Published, Publisher},
+    broker::{DeadLetters, Delivery, Loss, Published, Publisher},
     clock::Clock,
     drain::Drain,
     envelope::{Due, Envelope},
@@ -21,7 +25,7 @@ use siding_core::{
     job::State,
     lane::Lanes,
     retry::{Policy, retry},
-    store::{JobRecord, Jobs},
+    store::{Dispatch, JobRecord, Jobs},
     telemetry::Metrics,
 };
 
@@ -38,6 +42,8 @@ pub struct Parts {
     pub publisher: Arc<dyn Publisher>,
     /// What is known of their jobs.
     pub jobs: Arc<dyn Jobs>,
+    /// Where publications are forgotten.
+    pub outbox: Arc<dyn Dispatch>,
     /// Which lanes there are.
     pub lanes: Lanes,
     /// Times the turns.
@@ -108,12 +114,30 @@ pub async fn turn(parts: &Parts) -> bool {
     };
     parts.metrics.dead_letters_kept(found.unreadable);
     let full = found.letters.len() == LETTERS_MAX;
-    let mut done = true;
+    let mut done = found.losses.is_empty() || forget(parts, found.losses).await;
     for letter in found.letters {
         // A letter that is not settled goes back when it is dropped, and is found at the next turn.
         done = done && read_back(parts, letter).await;
     }
     full && done
+}
+
+/// Counts every queued job as unpublished, then acknowledges the losses: one forgetting makes up for all that were told before it.
+async fn forget(parts: &Parts, losses: Vec<Box<dyn Loss>>) -> bool {
+    match retry(Policy::Loop, || parts.outbox.forget_published()).await {
+        Ok(jobs) => tracing::error!(jobs.queued = jobs, "a queue was lost; all queued jobs are published again"),
+        Err(error) => {
+            parts.metrics.store_error("forget_published");
+            tracing::error!(error = chain(&error), "a queue was lost, and its jobs cannot be published again; will try again");
+            return false;
+        }
+    }
+    for loss in losses {
+        // Stale: it is found again, and the jobs are forgotten once more.
+        drop(loss.ack().await);
+    }
+    parts.metrics.dead_letter("queues_lost");
+    true
 }
 
 /// Does what the letter's job needs. `false` when store or broker did not answer: the letter is kept.

@@ -21,7 +21,7 @@ use super::link::Link;
 use crate::{broker::Published, envelope::Envelope};
 
 /// AMQP's word for a message that is written to disk.
-const PERSISTENT: u8 = 2;
+pub(super) const PERSISTENT: u8 = 2;
 
 /// One call's messages with their queues; `None` for a lane without one.
 pub(super) type Addressed = Vec<(Option<ShortString>, Envelope)>;
