@@ -123,8 +123,10 @@ pub struct Store {
     pub url: SecretUrl,
     /// Connections of this process to Postgres.
     pub connections: u32,
-    /// How long a statement waits for another process's lock, in milliseconds.
+    /// How long a call waits for a connection, and a statement for another's lock, in milliseconds.
     pub busy_timeout_ms: u64,
+    /// How long a statement may take on Postgres, in milliseconds.
+    pub statement_timeout_ms: u64,
     /// Connections for reading.
     pub readers: u32,
     /// What a commit survives.

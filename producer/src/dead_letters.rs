@@ -6,8 +6,8 @@
 //! published: the message is published again, and the letter is acknowledged once the broker has confirmed that. In this order: a crash in
 //! between doubles the message, and the claim absorbs it. Every other letter is of no use to its job and is acknowledged.
 //!
-//! Among the letters lies the word that a queue was lost with its messages: then every queued job counts as unpublished again and the relay
-//! publishes it; a message that was not lost comes twice, and the claim absorbs it.
+//! Among the letters lies the word that a lane's queue was lost with its messages: then the lane's queued jobs count as unpublished again and
+//! the relay publishes them; a message that was not lost comes twice, and the claim absorbs it.
 //!
 //! May run in many processes at once: the broker hands each letter to one of them.
 
@@ -22,10 +22,11 @@ use siding_core::{
     drain::Drain,
     envelope::{Due, Envelope},
     error::chain,
+    id::MessageId,
     job::State,
     lane::Lanes,
     retry::{Policy, retry},
-    store::{Dispatch, JobRecord, Jobs},
+    store::{Dispatch, JobRecord, Jobs, Lost},
     telemetry::Metrics,
 };
 
@@ -114,7 +115,10 @@ pub async fn turn(parts: &Parts) -> bool {
     };
     parts.metrics.dead_letters_kept(found.unreadable);
     let full = found.letters.len() == LETTERS_MAX;
-    let mut done = found.losses.is_empty() || forget(parts, found.losses).await;
+    let mut done = true;
+    for loss in found.losses {
+        done = done && make_up_for(parts, loss).await;
+    }
     for letter in found.letters {
         // A letter that is not settled goes back when it is dropped, and is found at the next turn.
         done = done && read_back(parts, letter).await;
@@ -122,22 +126,24 @@ pub async fn turn(parts: &Parts) -> bool {
     full && done
 }
 
-/// Counts every queued job as unpublished, then acknowledges the losses: one forgetting makes up for all that were told before it.
-async fn forget(parts: &Parts, losses: Vec<Box<dyn Loss>>) -> bool {
-    match retry(Policy::Loop, || parts.outbox.forget_published()).await {
-        Ok(jobs) => tracing::error!(jobs.queued = jobs, "a queue was lost; all queued jobs are published again"),
-        Err(error) => {
-            parts.metrics.store_error("forget_published");
-            tracing::error!(error = chain(&error), "a queue was lost, and its jobs cannot be published again; will try again");
-            return false;
+/// Counts the queued jobs of each lost queue as unpublished, whenever they were marked, then acknowledges the loss.
+async fn make_up_for(parts: &Parts, loss: Box<dyn Loss>) -> bool {
+    for lane in loss.lanes() {
+        let lost = Lost::Lane { lane: lane.clone(), older_than: Duration::ZERO };
+        match retry(Policy::Loop, || parts.outbox.forget_published(&lost)).await {
+            Ok(jobs) => {
+                tracing::error!(lane.name = %lane, jobs.queued = jobs, "a lane's queue was lost; its queued jobs are published again");
+            }
+            Err(error) => {
+                parts.metrics.store_error("forget_published");
+                tracing::error!(lane.name = %lane, error = chain(&error), "the jobs of a lost queue cannot be published again; will try again");
+                return false;
+            }
         }
     }
-    for loss in losses {
-        // Stale: it is found again, and the jobs are forgotten once more.
-        drop(loss.ack().await);
-    }
-    parts.metrics.dead_letter("queues_lost");
-    true
+    parts.metrics.dead_letter("queue_lost");
+    // Stale: it is found again, and the jobs are forgotten once more.
+    loss.ack().await.is_ok()
 }
 
 /// Does what the letter's job needs. `false` when store or broker did not answer: the letter is kept.
@@ -155,7 +161,9 @@ async fn read_back(parts: &Parts, letter: Box<dyn Delivery>) -> bool {
     if let (Need::Publish, Some(job)) = (need, &job) {
         // The lane as it is now: the letter's may have been removed from the configuration.
         let lane = parts.lanes.get_or_longest(&job.lane).name.clone();
-        let outcomes = parts.publisher.publish(vec![Envelope::V1(Due { lane, ..due.clone() })]).await;
+        // A publication of its own: a claim must not take it for the one that was set aside.
+        let again = Due { lane, message: Some(MessageId::generate()), ..due.clone() };
+        let outcomes = parts.publisher.publish(vec![Envelope::V1(again)]).await;
         if outcomes != [Published::Confirmed] {
             return false;
         }

@@ -5,6 +5,7 @@ mod bad_place;
 mod broker;
 mod cache;
 mod process;
+mod roles;
 mod servers;
 mod store;
 mod streams;

@@ -5,6 +5,7 @@ mod catalog;
 mod config;
 pub mod exit;
 mod jobs;
+mod migrate;
 mod submit;
 mod watch;
 
@@ -15,10 +16,15 @@ use siding_client::Client;
 use siding_core::{config::Effective, telemetry};
 
 use self::{
-    args::{BenchCommand, Cli, Command, Global, JobsCommand, SettingsArgs, UpArgs},
+    args::{BenchCommand, Cli, Command, Global, JobsCommand, Log, SettingsArgs},
     exit::Failed,
 };
-use crate::{bench, demo, doctor, output::Output, up};
+use crate::{
+    bench, demo, doctor,
+    output::Output,
+    process::{self, Shape},
+    services::Role,
+};
 
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
@@ -44,7 +50,11 @@ fn run(cli: Cli) -> Result<(), Failed> {
 async fn run_async(cli: Cli) -> Result<(), Failed> {
     let output = Output::new(cli.global.output, cli.global.quiet);
     match cli.command {
-        Command::Up(args) => run_up(args).await,
+        Command::Up(args) => serve(Shape::Up { data: args.data }, args.log, &args.settings).await,
+        Command::Producer(args) => serve(Shape::One(Role::Producer), args.log, &args.settings).await,
+        Command::Worker(args) => serve(Shape::One(Role::Worker), args.log, &args.settings).await,
+        Command::Results(args) => serve(Shape::One(Role::Results), args.log, &args.settings).await,
+        Command::Migrate(args) => migrate::run(&output, &args).await,
         Command::Submit(args) => submit::run(&client(&cli.global)?, &output, args).await,
         Command::Jobs { command } => run_jobs(&client(&cli.global)?, &output, command).await,
         Command::Config { command } => config::run(&output, command),
@@ -63,10 +73,10 @@ async fn run_async(cli: Cli) -> Result<(), Failed> {
     }
 }
 
-async fn run_up(args: UpArgs) -> Result<(), Failed> {
-    telemetry::init_logs(args.log.into(), "info");
-    let settings = effective(&args.settings)?.settings;
-    Ok(up::run(up::Options { data: args.data, settings }).await?)
+async fn serve(shape: Shape, log: Log, args: &SettingsArgs) -> Result<(), Failed> {
+    telemetry::init_logs(log.into(), "info");
+    let settings = effective(args)?.settings;
+    Ok(process::run(process::Options { shape, settings }).await?)
 }
 
 fn effective(args: &SettingsArgs) -> Result<Effective, Failed> {

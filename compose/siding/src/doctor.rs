@@ -1,7 +1,8 @@
-//! `siding doctor`: looks at everything that `siding up` needs on this machine and says, for each thing that is wrong, the command that
-//! mends it. It changes nothing; a folder that it had to make for a check is removed again.
+//! `siding doctor`: looks at everything that `siding up` and the roles need, on this machine and at the servers that the settings name, and says, for
+//! each thing that is wrong, the command that mends it. It changes nothing; a folder that it had to make for a check is removed again.
 
 mod checks;
+mod servers;
 
 use serde::Serialize;
 use siding_client::Client;
@@ -72,6 +73,7 @@ pub async fn run(client: &Client, output: &Output, args: DoctorArgs) -> Result<(
     // The data folder of a running server is in use, as it should be.
     findings.push(checks::data(&args.data, is_running));
     findings.push(checks::disk_space(&args.data));
+    findings.extend(servers::all(&settings).await);
     findings.push(server);
     findings.extend(checks::python().await);
     print(output, &findings)?;

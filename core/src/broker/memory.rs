@@ -326,6 +326,7 @@ mod tests {
             due_at_ms: Timestamp(0),
             expected_ms: 1.0,
             traceparent: None,
+            message: None,
         }
     }
 

@@ -2,9 +2,7 @@
 //! Which parts go together in one process is not its business (`compose/siding/src/seams.rs`).
 
 use super::Settings;
-
-/// Longest name of a region: it is the first word of a queue's name, which AMQP bounds to 255 bytes.
-const REGION_BYTES_MAX: usize = 32;
+use crate::{id::LaneName, limits};
 
 impl super::Server {
     /// Why this process may not listen where it is told to; nothing when it may.
@@ -35,6 +33,8 @@ impl Settings {
             ("stream.heartbeat_ms", self.stream.heartbeat_ms),
             ("stream.poll_ms", self.stream.poll_ms),
             ("store.readers", u64::from(self.store.readers)),
+            ("store.busy_timeout_ms", self.store.busy_timeout_ms),
+            ("store.statement_timeout_ms", self.store.statement_timeout_ms),
             ("store.connections", u64::from(self.store.connections)),
             ("broker.heartbeat_secs", u64::from(self.broker.heartbeat_secs)),
             ("broker.confirm_timeout_ms", self.broker.confirm_timeout_ms),
@@ -53,10 +53,11 @@ impl Settings {
             }
         }
         let region = &self.broker.region;
-        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if region.is_empty() || region.len() > REGION_BYTES_MAX || !region.chars().all(fits) {
-            wrong.push(("broker.region", format!("must be a word of letters, digits, - and _, at most {REGION_BYTES_MAX}")));
-        }
+        // It stands beside the lane's name in a queue's name, and follows the same rules.
+        let as_name = region.parse::<LaneName>().err().map(|error| error.problem);
+        let too_long =
+            (region.len() > limits::REGION_BYTES_MAX).then(|| format!("must have at most {} bytes", limits::REGION_BYTES_MAX));
+        wrong.extend(as_name.or(too_long).map(|what| ("broker.region", what)));
         wrong.extend(self.lanes().err().map(|error| ("lanes", error.to_string())));
         wrong
     }

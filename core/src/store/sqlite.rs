@@ -19,8 +19,6 @@ mod claim;
 mod connection;
 mod dispatch;
 mod errors;
-#[cfg(test)]
-mod measure;
 mod open;
 mod read;
 mod record;

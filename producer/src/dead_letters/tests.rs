@@ -33,18 +33,25 @@ impl DeadLetters for Letters {
         let count = waiting.len().min(letters_max);
         let letter = |due| Box::new(Letter { envelope: Envelope::V1(due), acknowledged: self.acknowledged.clone() });
         let letters = waiting.drain(..count).map(|due| letter(due) as Box<dyn Delivery>).collect();
-        let told = self.loss.load(Ordering::Relaxed).then(|| Box::new(Told(self.loss.clone())) as Box<dyn Loss>);
+        let told = self
+            .loss
+            .load(Ordering::Relaxed)
+            .then(|| Box::new(Told(vec!["instant".parse().expect("a name")], self.loss.clone())) as Box<dyn Loss>);
         Ok(DeadLettersFound { letters, unreadable: 3, losses: told.into_iter().collect() })
     }
 }
 
 #[derive(Debug)]
-struct Told(Arc<AtomicBool>);
+struct Told(Vec<LaneName>, Arc<AtomicBool>);
 
 #[async_trait]
 impl Loss for Told {
+    fn lanes(&self) -> &[LaneName] {
+        &self.0
+    }
+
     async fn ack(self: Box<Self>) -> Result<(), broker::Error> {
-        self.0.store(false, Ordering::Relaxed);
+        self.1.store(false, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -100,7 +107,8 @@ impl Dispatch for OneJob {
         Ok(None)
     }
 
-    async fn forget_published(&self) -> Result<u64, store::Error> {
+    async fn forget_published(&self, lost: &Lost) -> Result<u64, store::Error> {
+        assert!(matches!(lost, Lost::Lane { lane, .. } if lane.as_str() == "instant"), "{lost:?}");
         match self.away.load(Ordering::Relaxed) {
             true => Err(store::Error::Unavailable("away".into())),
             false => Ok(u64::from(!self.forgotten.swap(true, Ordering::Relaxed))),
@@ -152,6 +160,7 @@ fn letter(lane: &str) -> Due {
         due_at_ms: Timestamp(0),
         expected_ms: 1.0,
         traceparent: None,
+        message: None,
     }
 }
 

@@ -127,7 +127,7 @@ impl Service {
 
     /// Runs the job, as a worker would.
     async fn finish(&self, job: JobId, output: &str) {
-        let claim = Claim { job, lease: Duration::from_secs(60), takeover: false };
+        let claim = Claim { job, lease: Duration::from_secs(60), message: None, takeover: false };
         let claimed = self.store.claim(WorkerId::generate(), &[claim]).await.expect("store");
         let [Claimed::Run(work)] = claimed.as_slice() else { panic!("not claimed: {claimed:?}") };
         let finish = Finish::Succeeded { output: Payload::Inline(output.into()) };
@@ -342,7 +342,7 @@ async fn a_cancel_tells_whether_the_job_is_over_or_being_stopped() {
         assert_eq!((answer.status, &answer.body["state"]), (StatusCode::OK, &json!("canceled")));
     }
     let running = id(&service.post("/v1/jobs", &[], echo(1)).await);
-    let claim = Claim { job: running, lease: Duration::from_secs(60), takeover: false };
+    let claim = Claim { job: running, lease: Duration::from_secs(60), message: None, takeover: false };
     service.store.claim(WorkerId::generate(), &[claim]).await.expect("store");
     let answer = cancel(running).await;
     assert_eq!((answer.status, &answer.body["state"]), (StatusCode::ACCEPTED, &json!("cancelling")));

@@ -6,7 +6,7 @@ use siding_core::{
     broker::{Delivery, Published, Subscription},
     clock::Timestamp,
     envelope::{Due, Envelope},
-    id::{Attempt, JobId, LaneName},
+    id::{Attempt, JobId, LaneName, MessageId},
 };
 use siding_tests::harness::seams::{BrokerSeam, broker_lanes};
 
@@ -30,6 +30,7 @@ pub fn message(lane: LaneName) -> Envelope {
         version: "1".parse().expect("a valid name"),
         due_at_ms: Timestamp(1),
         expected_ms: 2.5,
+        message: Some(MessageId::generate()),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
     })
 }

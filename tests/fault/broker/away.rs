@@ -95,6 +95,7 @@ async fn loss_is_told(fixture: &Fixture, why: &str) {
         losses => Ok(losses),
     });
     for loss in told.await {
+        assert_eq!(loss.lanes(), [lane()], "{why}");
         loss.ack().await.expect("it is ours");
     }
     assert!(take().await.losses.is_empty(), "{why}: acknowledged, it is gone");

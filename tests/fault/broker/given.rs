@@ -84,6 +84,7 @@ pub fn message() -> Envelope {
         due_at_ms: Timestamp(1),
         expected_ms: 1.0,
         traceparent: None,
+        message: None,
     })
 }
 

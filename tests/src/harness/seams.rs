@@ -12,10 +12,14 @@ use siding_core::{
     config::{self, Settings},
     drain::Drain,
     id::LaneName,
-    store::{Attempts, Dispatch, Feed, Jobs, Submissions, sqlite::SqliteStore},
+    store::{Attempts, Dispatch, Feed, Jobs, Submissions, postgres::PostgresStore, sqlite::SqliteStore},
 };
 
-use super::{rabbitmq::Region, servers};
+use super::{
+    database::{Schema, Shell},
+    rabbitmq::Region,
+    servers,
+};
 
 /// All roles of a store.
 pub trait Store: Submissions + Jobs + Dispatch + Attempts + Feed {}
@@ -28,6 +32,8 @@ pub struct StoreSeam {
     pub store: Arc<dyn Store>,
     /// The store's time.
     pub clock: Arc<ManualClock>,
+    /// The database as an operator's shell sees it.
+    pub shell: Shell,
     /// What must live as long as the store: a folder, a schema.
     pub home: Box<dyn Any + Send + Sync>,
 }
@@ -96,7 +102,20 @@ pub async fn sqlite_store() -> StoreSeam {
     let clock = ManualClock::starting_at(START);
     let path = home.path().join("siding.sqlite");
     let store = SqliteStore::open(&path, &Settings::default().store, clock.clone()).await.expect("a new file can be opened");
-    StoreSeam { store, clock, home: Box::new(home) }
+    StoreSeam { store, clock, shell: Shell::Sqlite(path), home: Box::new(home) }
+}
+
+/// The store in a schema of Postgres.
+///
+/// # Panics
+/// When there is no server, or it refuses.
+pub async fn postgres_store() -> StoreSeam {
+    let home = Schema::new().await;
+    let clock = ManualClock::starting_at(START);
+    let settings = config::Store { url: home.url().into(), ..Settings::default().store };
+    let store = PostgresStore::connect_with_clock(&settings, clock.clone()).await.expect("the schema was made for it");
+    let shell = Shell::Postgres(home.url().to_owned());
+    StoreSeam { store, clock, shell, home: Box::new(home) }
 }
 
 /// The lanes that the broker's contract uses.

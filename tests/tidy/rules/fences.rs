@@ -10,16 +10,17 @@ use crate::{
 
 /// An outside library and the only places that may name it.
 const FENCES: [(&str, &[&str]); 5] = [
-    // The harness looks at a broker from outside, and disturbs it.
+    // The harness looks at servers from outside, and disturbs them.
     ("lapin", &["core/src/broker/rabbitmq", "tests/src/harness/rabbitmq"]),
-    ("sqlx", &["core/src/store"]),
+    ("sqlx", &["core/src/store", "tests/src/harness/database.rs"]),
     ("redis", &["core/src/cache/redis"]),
     ("ort", &["worker/src/runtime/onnx"]),
     ("backoff", &["core/src/retry.rs"]),
 ];
 
 /// Implementations of seams, and the module that each lives in.
-const IMPLEMENTATIONS: [(&str, &str); 5] = [
+const IMPLEMENTATIONS: [(&str, &str); 6] = [
+    ("PostgresStore", "core/src/store/postgres"),
     ("SqliteStore", "core/src/store/sqlite"),
     ("MemoryBroker", "core/src/broker/memory"),
     ("RabbitBroker", "core/src/broker/rabbitmq"),

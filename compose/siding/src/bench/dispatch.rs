@@ -26,7 +26,7 @@ use siding_worker::runtime::scripted::Scripted;
 
 use super::{Durations, Quantiles, median, print_line};
 use crate::{
-    seams::{self, Seams},
+    seams::{self, Place, Seams},
     services::Services,
 };
 
@@ -126,13 +126,9 @@ fn durability() -> anyhow::Result<String> {
     Ok(format!("{:?}", settings()?.store.durability).to_lowercase())
 }
 
-fn lane_names(settings: &Settings) -> Vec<LaneName> {
-    settings.lanes.iter().map(|lane| lane.name.clone()).collect()
-}
-
 async fn open(data: &Path, settings: &Settings) -> anyhow::Result<(seams::Held, Seams)> {
     let held = seams::hold(data)?;
-    let seams = Seams::local(data, settings, &lane_names(settings), Arc::new(SystemClock)).await?;
+    let seams = Seams::open(&Place::Alone(data.to_path_buf()), settings, Arc::new(SystemClock)).await?;
     Ok((held, seams))
 }
 
@@ -183,8 +179,9 @@ async fn one_job(services: &Services) -> anyhow::Result<Duration> {
         traceparent: None,
     };
     let started = Instant::now();
-    let accepted = services.intake.submit(submission).await?;
-    match services.follower.finished(accepted.job.id, PATIENCE).await {
+    let intake = services.intake().context("a producer runs")?;
+    let accepted = intake.submit(submission).await?;
+    match services.follower().context("a producer runs")?.finished(accepted.job.id, PATIENCE).await {
         Some(event) if event.kind.as_str() == "succeeded" => Ok(started.elapsed()),
         Some(event) => bail!("job {} ended as {}", accepted.job.id, event.kind),
         None => bail!("job {} did not end within {PATIENCE:?}", accepted.job.id),
@@ -210,7 +207,8 @@ async fn chain(seams: &Seams, lane: &Lane, jobs: usize) -> anyhow::Result<()> {
     let mut done = 0;
     while done < jobs {
         let group: Vec<NewJob> = (0..limits::GROUP_ROWS_MAX.min(jobs - done)).map(|_| noop_row(&lane.name)).collect();
-        let claims: Vec<Claim> = group.iter().map(|job| Claim { job: job.id, lease: lane.lease(), takeover: false }).collect();
+        let claims: Vec<Claim> =
+            group.iter().map(|job| Claim { job: job.id, lease: lane.lease(), message: None, takeover: false }).collect();
         done += group.len();
         seams.submissions.submit(group).await?;
         let records: Vec<Record> = seams.attempts.claim(worker, &claims).await?.into_iter().filter_map(finished_record).collect();

@@ -8,7 +8,7 @@ use crate::bench;
 use clap::{Args, Parser, Subcommand};
 use siding_client::JobId;
 
-pub use settings::{ConfigCommand, SettingsArgs, UpArgs};
+pub use settings::{ConfigCommand, Log, RoleArgs, SettingsArgs, UpArgs};
 
 use crate::output::Format;
 
@@ -52,6 +52,18 @@ pub enum Command {
     /// Run everything in this process: broker, store, one worker, the API on one loopback port
     #[command(after_help = "Example:\n  siding up --data /var/lib/siding --listen 127.0.0.1:7433 --log json")]
     Up(UpArgs),
+    /// Run one of several producers: accepts, publishes and rescues jobs
+    #[command(after_help = "Example:\n  siding producer --config siding.toml --listen 127.0.0.1:7433")]
+    Producer(RoleArgs),
+    /// Run one of several workers: runs jobs; its port is for health and metrics
+    #[command(after_help = "Example:\n  siding worker --config siding.toml --listen 127.0.0.1:7435")]
+    Worker(RoleArgs),
+    /// Run one of several results services: shows jobs and streams their events
+    #[command(after_help = "Example:\n  siding results --config siding.toml --listen 127.0.0.1:7434")]
+    Results(RoleArgs),
+    /// Bring the schema of the Postgres database up to date; safe while others do the same
+    #[command(after_help = "Example:\n  SIDING_STORE__URL_FILE=/run/secrets/owner siding migrate")]
+    Migrate(SettingsArgs),
     /// Submit a job
     #[command(after_help = SUBMIT_EXAMPLES)]
     Submit(SubmitArgs),
@@ -317,6 +329,9 @@ mod tests {
             ("siding config show --origin --output json", true),
             ("siding config check --config siding.toml", true),
             ("siding config", false),
+            ("siding producer --config siding.toml --listen 127.0.0.1:0 --log json", true),
+            ("siding worker --data elsewhere", false),
+            ("siding migrate --database postgres://h/d", true),
         ];
         for (line, ok) in rows {
             assert_eq!(parse(line).is_ok(), ok, "{line}");

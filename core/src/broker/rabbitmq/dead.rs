@@ -13,6 +13,7 @@ use lapin::{
     options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, BasicRejectOptions, ConfirmSelectOptions},
     types::{FieldTable, ShortString},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
     consume::{Origin, RabbitDelivery, Unsettled},
@@ -22,10 +23,11 @@ use super::{
 use crate::{
     broker::{DeadLettersFound, Delivery, Error, Loss, Published},
     envelope::Envelope,
+    id::LaneName,
 };
 
-/// What kind of message says that queues were lost: a promise to other processes, as the envelope is.
-const LOSS: &str = "siding.loss.v1";
+/// What kind of message tells a loss.
+const LOSS: &str = "siding.loss";
 
 /// Takes at most `letters_max` readable dead letters and moves the unreadable ones before them out of the way.
 pub(super) async fn take(origin: &Arc<Origin>, topology: &Topology, letters_max: usize) -> Result<DeadLettersFound, Error> {
@@ -34,8 +36,8 @@ pub(super) async fn take(origin: &Arc<Origin>, topology: &Topology, letters_max:
     while letters.len() < letters_max {
         let get = origin.channel.basic_get(topology.dead().clone(), BasicGetOptions { no_ack: false });
         let Some(got) = origin.link.call(get).await? else { break };
-        if got.delivery.properties.kind().as_ref().is_some_and(|kind| kind.as_str() == LOSS) {
-            losses.push(Box::new(RabbitLoss(Unsettled::new(got.delivery.acker, origin))));
+        if let Some(Lost::V1 { lanes }) = lost(&got.delivery) {
+            losses.push(Box::new(RabbitLoss { lanes, unsettled: Unsettled::new(got.delivery.acker, origin) }));
         } else if serde_json::from_slice::<Envelope>(&got.delivery.data).is_ok() {
             letters.extend(RabbitDelivery::read(got.delivery, origin).map(|letter| Box::new(letter) as Box<dyn Delivery>));
         } else if !move_unreadable(origin, topology.unreadable(), got.delivery).await? {
@@ -47,25 +49,46 @@ pub(super) async fn take(origin: &Arc<Origin>, topology: &Topology, letters_max:
     Ok(DeadLettersFound { letters, unreadable, losses })
 }
 
+/// The message that tells a loss. The tag is the version: a promise to other processes, as the envelope is.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "v")]
+enum Lost {
+    #[serde(rename = "1")]
+    V1 { lanes: Vec<LaneName> },
+}
+
+fn lost(letter: &lapin::message::Delivery) -> Option<Lost> {
+    let told = letter.properties.kind().as_ref().is_some_and(|kind| kind.as_str() == LOSS);
+    told.then(|| serde_json::from_slice(&letter.data).ok()).flatten()
+}
+
 /// The word that queues were lost.
 #[derive(Debug)]
-struct RabbitLoss(Unsettled);
+struct RabbitLoss {
+    lanes: Vec<LaneName>,
+    unsettled: Unsettled,
+}
 
 #[async_trait]
 impl Loss for RabbitLoss {
+    fn lanes(&self) -> &[LaneName] {
+        &self.lanes
+    }
+
     async fn ack(self: Box<Self>) -> Result<(), Error> {
-        self.0.ack().await
+        self.unsettled.ack().await
     }
 }
 
 /// Puts the word that queues were lost among the dead letters. `false` when the broker did not confirm it.
-pub(super) async fn tell_loss(publishing: &Connection, dead: &ShortString) -> lapin::Result<bool> {
+pub(super) async fn tell_loss(publishing: &Connection, dead: &ShortString, lanes: Vec<LaneName>) -> lapin::Result<bool> {
+    let Ok(body) = serde_json::to_vec(&Lost::V1 { lanes }) else { return Ok(false) };
     let channel = publishing.create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
     let options = BasicPublishOptions { mandatory: true, immediate: false };
     let properties =
         BasicProperties::default().with_delivery_mode(PERSISTENT).with_type(LOSS.into()).with_app_id("siding".into());
-    let written = channel.basic_publish(ShortString::default(), dead.clone(), options, &[], properties).await?;
+    let written = channel.basic_publish(ShortString::default(), dead.clone(), options, &body, properties).await?;
     let told = outcome(&written.await) == Published::Confirmed;
     channel.close(200, "told".into()).await?;
     Ok(told)
@@ -98,4 +121,17 @@ async fn move_unreadable(origin: &Origin, queue: &ShortString, letter: lapin::me
     };
     origin.link.call(settling).await?;
     Ok(moved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_of_version_1_looks_like_this_for_ever() {
+        let lost = Lost::V1 { lanes: vec!["instant".parse().expect("name"), "long".parse().expect("name")] };
+        let golden = r#"{"v":"1","lanes":["instant","long"]}"#;
+        assert_eq!(serde_json::to_string(&lost).expect("json"), golden);
+        assert_eq!(serde_json::from_str::<Lost>(golden).expect("json"), lost);
+    }
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     errors, greeting,
-    topology::{DeclareError, Declared, Topology},
+    topology::{DeclareError, Topology},
 };
 use crate::{
     broker::{Error, Standing},
@@ -219,9 +219,10 @@ impl Link {
     async fn declare_again(&self, topology: &Topology) -> Result<(), End> {
         let patience = Duration::from_secs(limits::BROKER_OPEN_SECS_MAX);
         match tokio::time::timeout(patience, topology.declare(&self.publishing, &self.consuming)).await {
-            Ok(Ok(Declared::AllThere)) => Ok(()),
-            Ok(Ok(Declared::SomeMissing)) => {
-                tracing::error!("a queue was missing and is declared anew; what was in it will be published again");
+            Ok(Ok(missing)) => {
+                for lane in missing {
+                    tracing::error!(lane.name = %lane, "a lane's queue was missing and is declared anew; what was in it will be published again");
+                }
                 Ok(())
             }
             Ok(Err(error)) => Err(End::Undeclared(error)),

@@ -154,7 +154,7 @@ fn properties(envelope: &Envelope) -> BasicProperties {
     BasicProperties::default()
         .with_delivery_mode(PERSISTENT)
         .with_content_type("application/json".into())
-        .with_message_id(format!("{}.{}", due.job, due.attempt).into())
+        .with_message_id(due.message.map_or_else(|| due.job.to_string(), |message| message.to_string()).into())
         .with_app_id("siding".into())
         .with_headers(headers)
 }

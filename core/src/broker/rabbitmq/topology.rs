@@ -40,15 +40,6 @@ const DELIVERIES_WITHOUT_END: i64 = 1_000_000_000;
 pub(super) const PASSIVE: QueueDeclareOptions =
     QueueDeclareOptions { passive: true, durable: true, exclusive: false, auto_delete: false, nowait: false };
 
-/// What a declaration has found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Declared {
-    /// Every lane had its queue.
-    AllThere,
-    /// Some lane had none; it has now, and the loss is told.
-    SomeMissing,
-}
-
 /// Why not everything could be declared.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DeclareError {
@@ -125,8 +116,8 @@ impl Topology {
     }
 
     /// Declares all that is durable. Harmless when it is there already. When a lane has no queue (anymore), that is told among the dead
-    /// letters first: on the publishing connection, because the other one must never publish.
-    pub(super) async fn declare(&self, publishing: &Connection, consuming: &Connection) -> Result<Declared, DeclareError> {
+    /// letters first, and returned: on the publishing connection, because the other one must never publish.
+    pub(super) async fn declare(&self, publishing: &Connection, consuming: &Connection) -> Result<Vec<LaneName>, DeclareError> {
         let mut channel = consuming.create_channel().await?;
         for exchange in [&self.events, &self.control, &self.dead] {
             self.declare_exchange(consuming, &mut channel, exchange).await?;
@@ -137,8 +128,8 @@ impl Topology {
         }
         let bind = QueueBindOptions { nowait: false };
         channel.queue_bind(self.dead.clone(), self.dead.clone(), ShortString::default(), bind, FieldTable::default()).await?;
-        let declared = self.look(consuming, &mut channel).await?;
-        if declared == Declared::SomeMissing && !dead::tell_loss(publishing, &self.dead).await? {
+        let missing = self.missing(consuming, &mut channel).await?;
+        if !missing.is_empty() && !dead::tell_loss(publishing, &self.dead, missing.clone()).await? {
             return Err(DeclareError::LossUntold);
         }
         for queue in self.lanes.values() {
@@ -146,23 +137,23 @@ impl Topology {
             self.declare_queue(consuming, &mut channel, queue, bounds).await?;
         }
         channel.close(200, "declared".into()).await?;
-        Ok(declared)
+        Ok(missing)
     }
 
-    /// Whether every lane has its queue.
-    async fn look(&self, connection: &Connection, channel: &mut Channel) -> lapin::Result<Declared> {
-        let mut found = Declared::AllThere;
-        for queue in self.lanes.values() {
+    /// The lanes without a queue.
+    async fn missing(&self, connection: &Connection, channel: &mut Channel) -> lapin::Result<Vec<LaneName>> {
+        let mut missing = Vec::new();
+        for (lane, queue) in &self.lanes {
             match channel.queue_declare(queue.clone(), PASSIVE, FieldTable::default()).await {
                 Ok(_) => {}
                 Err(error) if is_reply(&error, &[NOT_FOUND]) => {
                     *channel = connection.create_channel().await?;
-                    found = Declared::SomeMissing;
+                    missing.push(lane.clone());
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(found)
+        Ok(missing)
     }
 
     /// A fanout exchange: who binds a queue to it gets everything.

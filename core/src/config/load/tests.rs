@@ -65,7 +65,7 @@ fn each_layer_overrides_single_keys_of_the_ones_before() {
 fn everything_that_is_wrong_is_told_at_once_with_its_key_and_place_and_never_its_value() {
     let (_folder, path) = file(
         "[worker]\nslots = -1\nslotz = 4\n\n[store]\nurl = \"mysql://u:geheim@h\"\nreaders = 0\ndurability = \"geheim\"\n\n\
-         [broker]\nheartbeat_secs = 70000\nregion = \"a.b\"\n",
+         [broker]\nheartbeat_secs = 70000\nregion = \"a b\"\n",
     );
     let mut sources = variables(&[
         ("SIDING_WORKER__SCRIPTED", "geheim"),

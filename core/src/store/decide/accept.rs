@@ -110,8 +110,15 @@ impl Stored {
             retry_of: new.retry_of,
             traceparent: new.traceparent.clone(),
         };
-        let mut stored =
-            Self { job, lease_until: None, published_at: None, cancel_requested_at: None, output: None, changed: true };
+        let mut stored = Self {
+            job,
+            lease_until: None,
+            published_at: None,
+            claimed_message: None,
+            cancel_requested_at: None,
+            output: None,
+            changed: true,
+        };
         let data = Data::Queued { lane: new.lane.clone(), estimate: stored.job.estimate, due_at_ms: due_at };
         stored.tell(data, ledger);
         stored

@@ -59,6 +59,17 @@ pub struct UpArgs {
     pub log: Log,
 }
 
+/// `siding producer`, `siding worker`, `siding results`
+#[derive(Debug, Args)]
+pub struct RoleArgs {
+    /// Everything: the store, the broker and the folder of large inputs must be named, because other processes share them.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// How log lines look
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub log: Log,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Log {
