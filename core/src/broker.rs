@@ -95,6 +95,22 @@ pub struct DeadLettersFound {
     pub letters: Vec<Box<dyn Delivery>>,
     /// How many are kept that nobody here can read: made by a newer version, or by somebody else. They wait for a human.
     pub unreadable: u64,
+    /// Each one says that queues were found missing, and with them all that was in them.
+    pub losses: Vec<Box<dyn Loss>>,
+}
+
+/// The word that queues were lost with their messages: jobs that were published to them wait for messages that will not come. Dropped
+/// unsettled, it is found again.
+#[async_trait]
+pub trait Loss: Send + Sync + fmt::Debug {
+    /// The lanes whose queues were lost.
+    fn lanes(&self) -> &[LaneName];
+
+    /// The jobs that were published to them count as unpublished again.
+    ///
+    /// # Errors
+    /// `Stale` when it is no longer ours; it is found again.
+    async fn ack(self: Box<Self>) -> Result<(), Error>;
 }
 
 /// Messages that the broker has set aside: handed out too often, or not readable by who got them.

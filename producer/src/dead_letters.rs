@@ -5,6 +5,10 @@
 //! A job that is queued and still stands where the letter says waits for a message that will not come, because its row is marked as
 //! published: the message is published again, and the letter is acknowledged once the broker has confirmed that. In this order: a crash in
 //! between doubles the message, and the claim absorbs it. Every other letter is of no use to its job and is acknowledged.
+//!
+//! Among the letters lies the word that a lane's queue was lost with its messages: then the lane's queued jobs count as unpublished again and
+//! the relay publishes them; a message that was not lost comes twice, and the claim absorbs it.
+//!
 //! May run in many processes at once: the broker hands each letter to one of them.
 
 #[cfg(test)]
@@ -13,7 +17,7 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use siding_core::{
-    broker::{DeadLetters, Delivery, Published, Publisher},
+    broker::{DeadLetters, Delivery, Loss, Published, Publisher},
     clock::Clock,
     drain::Drain,
     envelope::{Due, Envelope},
@@ -22,7 +26,7 @@ use siding_core::{
     job::State,
     lane::Lanes,
     retry::{Policy, retry},
-    store::{JobRecord, Jobs},
+    store::{Dispatch, JobRecord, Jobs, Lost},
     telemetry::Metrics,
 };
 
@@ -39,6 +43,8 @@ pub struct Parts {
     pub publisher: Arc<dyn Publisher>,
     /// What is known of their jobs.
     pub jobs: Arc<dyn Jobs>,
+    /// Where publications are forgotten.
+    pub outbox: Arc<dyn Dispatch>,
     /// Which lanes there are.
     pub lanes: Lanes,
     /// Times the turns.
@@ -110,11 +116,34 @@ pub async fn turn(parts: &Parts) -> bool {
     parts.metrics.dead_letters_kept(found.unreadable);
     let full = found.letters.len() == LETTERS_MAX;
     let mut done = true;
+    for loss in found.losses {
+        done = done && make_up_for(parts, loss).await;
+    }
     for letter in found.letters {
         // A letter that is not settled goes back when it is dropped, and is found at the next turn.
         done = done && read_back(parts, letter).await;
     }
     full && done
+}
+
+/// Counts the queued jobs of each lost queue as unpublished, whenever they were marked, then acknowledges the loss.
+async fn make_up_for(parts: &Parts, loss: Box<dyn Loss>) -> bool {
+    for lane in loss.lanes() {
+        let lost = Lost::Lane { lane: lane.clone(), older_than: Duration::ZERO };
+        match retry(Policy::Loop, || parts.outbox.forget_published(&lost)).await {
+            Ok(jobs) => {
+                tracing::error!(lane.name = %lane, jobs.queued = jobs, "a lane's queue was lost; its queued jobs are published again");
+            }
+            Err(error) => {
+                parts.metrics.store_error("forget_published");
+                tracing::error!(lane.name = %lane, error = chain(&error), "the jobs of a lost queue cannot be published again; will try again");
+                return false;
+            }
+        }
+    }
+    parts.metrics.dead_letter("queue_lost");
+    // Stale: it is found again, and the jobs are forgotten once more.
+    loss.ack().await.is_ok()
 }
 
 /// Does what the letter's job needs. `false` when store or broker did not answer: the letter is kept.
@@ -132,9 +161,9 @@ async fn read_back(parts: &Parts, letter: Box<dyn Delivery>) -> bool {
     if let (Need::Publish, Some(job)) = (need, &job) {
         // The lane as it is now: the letter's may have been removed from the configuration.
         let lane = parts.lanes.get_or_longest(&job.lane).name.clone();
-        // Another message: should the letter be read back twice, a claim must not take one for the other.
-        let message = Some(MessageId::generate());
-        let outcomes = parts.publisher.publish(vec![Envelope::V1(Due { lane, message, ..due.clone() })]).await;
+        // A publication of its own: a claim must not take it for the one that was set aside.
+        let again = Due { lane, message: Some(MessageId::generate()), ..due.clone() };
+        let outcomes = parts.publisher.publish(vec![Envelope::V1(again)]).await;
         if outcomes != [Published::Confirmed] {
             return false;
         }

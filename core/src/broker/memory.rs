@@ -131,11 +131,11 @@ impl Consumer for MemoryBroker {
 
 #[async_trait]
 impl DeadLetters for MemoryBroker {
-    /// None, ever: it counts no deliveries, and no message is unreadable to the process that made it.
+    /// None, ever: it counts no deliveries, no message is unreadable to the process that made it, and queues are lost with the process.
     async fn take(&self, _letters_max: usize) -> Result<DeadLettersFound, Error> {
         match self.closed.is_cancelled() {
             true => Err(Error::Unavailable(None)),
-            false => Ok(DeadLettersFound { letters: Vec::new(), unreadable: 0 }),
+            false => Ok(DeadLettersFound { letters: Vec::new(), unreadable: 0, losses: Vec::new() }),
         }
     }
 }

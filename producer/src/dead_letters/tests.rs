@@ -7,12 +7,12 @@ use std::sync::{
 
 use async_trait::async_trait;
 use siding_core::{
-    broker::{self, Consumer, DeadLettersFound, memory::MemoryBroker},
+    broker::{self, Consumer, DeadLettersFound, Loss, memory::MemoryBroker},
     clock::{SystemClock, Timestamp},
     config::Settings,
     estimate::{Estimate, Source},
     id::{Attempt, EventSeq, JobId, LaneName},
-    store::{self, Counts, JobFilter, Page, Payload},
+    store::{self, Counts, DueJob, JobFilter, Page, Payload, Publication},
 };
 
 use super::*;
@@ -21,6 +21,8 @@ use super::*;
 #[derive(Default)]
 struct Letters {
     waiting: Mutex<Vec<Due>>,
+    /// Whether a loss is told, until it is acknowledged.
+    loss: Arc<AtomicBool>,
     acknowledged: Arc<Mutex<Vec<JobId>>>,
 }
 
@@ -31,7 +33,26 @@ impl DeadLetters for Letters {
         let count = waiting.len().min(letters_max);
         let letter = |due| Box::new(Letter { envelope: Envelope::V1(due), acknowledged: self.acknowledged.clone() });
         let letters = waiting.drain(..count).map(|due| letter(due) as Box<dyn Delivery>).collect();
-        Ok(DeadLettersFound { letters, unreadable: 3 })
+        let told = self
+            .loss
+            .load(Ordering::Relaxed)
+            .then(|| Box::new(Told(vec!["instant".parse().expect("a name")], self.loss.clone())) as Box<dyn Loss>);
+        Ok(DeadLettersFound { letters, unreadable: 3, losses: told.into_iter().collect() })
+    }
+}
+
+#[derive(Debug)]
+struct Told(Vec<LaneName>, Arc<AtomicBool>);
+
+#[async_trait]
+impl Loss for Told {
+    fn lanes(&self) -> &[LaneName] {
+        &self.0
+    }
+
+    async fn ack(self: Box<Self>) -> Result<(), broker::Error> {
+        self.1.store(false, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -65,6 +86,34 @@ impl Delivery for Letter {
 struct OneJob {
     job: Option<JobRecord>,
     away: AtomicBool,
+    forgotten: AtomicBool,
+}
+
+#[async_trait]
+impl Dispatch for OneJob {
+    async fn due(&self, _: usize, _: &[LaneName]) -> Result<Vec<DueJob>, store::Error> {
+        Ok(Vec::new())
+    }
+
+    async fn mark_published(&self, _: &[Publication]) -> Result<(), store::Error> {
+        Ok(())
+    }
+
+    async fn backlog(&self, _: usize) -> Result<usize, store::Error> {
+        Ok(0)
+    }
+
+    async fn next_due_in(&self) -> Result<Option<Duration>, store::Error> {
+        Ok(None)
+    }
+
+    async fn forget_published(&self, lost: &Lost) -> Result<u64, store::Error> {
+        assert!(matches!(lost, Lost::Lane { lane, .. } if lane.as_str() == "instant"), "{lost:?}");
+        match self.away.load(Ordering::Relaxed) {
+            true => Err(store::Error::Unavailable("away".into())),
+            false => Ok(u64::from(!self.forgotten.swap(true, Ordering::Relaxed))),
+        }
+    }
 }
 
 #[async_trait]
@@ -153,11 +202,12 @@ fn fixture(letter: &Due, job: Option<JobRecord>, queue_messages_max: usize) -> F
     let broker = MemoryBroker::new(&names, queue_messages_max);
     let letters = Arc::new(Letters::default());
     letters.waiting.lock().expect("no panic").push(letter.clone());
-    let jobs = Arc::new(OneJob { job, away: AtomicBool::new(false) });
+    let jobs = Arc::new(OneJob { job, away: AtomicBool::new(false), forgotten: AtomicBool::new(false) });
     let parts = Parts {
         letters: letters.clone(),
         publisher: broker.clone(),
         jobs: jobs.clone(),
+        outbox: jobs.clone(),
         lanes: lanes(),
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::new()),
@@ -209,4 +259,17 @@ async fn a_letter_is_kept_while_store_or_broker_do_not_answer() {
         assert!(fixture.letters.acknowledged.lock().expect("no panic").is_empty());
         assert_eq!(fixture.broker.ready_count(&letter.lane).await.expect("a lane"), 0);
     }
+}
+
+#[tokio::test]
+async fn a_lost_queue_is_made_up_for_before_its_loss_is_acknowledged() {
+    let letter = letter("instant");
+    let fixture = fixture(&letter, None, 8);
+    fixture.letters.loss.store(true, Ordering::Relaxed);
+    fixture.jobs.away.store(true, Ordering::Relaxed);
+    turn(&fixture.parts).await;
+    assert!(fixture.letters.loss.load(Ordering::Relaxed), "while the store is away, the loss stays told");
+    fixture.jobs.away.store(false, Ordering::Relaxed);
+    turn(&fixture.parts).await;
+    assert!(fixture.jobs.forgotten.load(Ordering::Relaxed) && !fixture.letters.loss.load(Ordering::Relaxed));
 }

@@ -67,10 +67,12 @@ async fn a_broker_that_does_not_want_us_is_told_from_one_that_is_away() {
 async fn a_deleted_queue_is_declared_anew_and_its_consumers_come_back() {
     let fixture = Fixture::new().await;
     let outside = fixture.region.outside().await;
+    loss_is_told(&fixture, "a new region has had no queues").await;
     let mut subscription = subscribe(&fixture.broker, 2).await;
     outside.delete(&fixture.region.queue(&lane())).await;
     assert!(tokio::time::timeout(BACK_WITHIN, subscription.next()).await.expect("it ends").is_none());
     let mut subscription = subscribe(&fixture.broker, 2).await;
+    loss_is_told(&fixture, "found by the consumer").await;
     publish_all(&fixture.broker, 4).await;
     let held = exactly(&mut subscription, 2).await;
     drop((held, subscription));
@@ -78,9 +80,25 @@ async fn a_deleted_queue_is_declared_anew_and_its_consumers_come_back() {
     // Deleted while nobody consumes: the publisher finds it missing.
     outside.delete(&fixture.region.queue(&lane())).await;
     publish_all(&fixture.broker, 1).await;
+    loss_is_told(&fixture, "found by the publisher").await;
     exactly(&mut subscribe(&fixture.broker, 2).await, 1).await;
     assert_eq!(*fixture.broker.standing().borrow(), Standing::Connected, "the connections were not at fault");
     fixture.end().await;
+}
+
+/// The loss of a queue is found until it is acknowledged, and then no more.
+async fn loss_is_told(fixture: &Fixture, why: &str) {
+    let take = async || fixture.broker.take(8).await.expect("the broker is there");
+    drop(take().await);
+    let told = eventually(why, BACK_WITHIN, async || match take().await.losses {
+        losses if losses.is_empty() => Err("no loss is told".into()),
+        losses => Ok(losses),
+    });
+    for loss in told.await {
+        assert_eq!(loss.lanes(), [lane()], "{why}");
+        loss.ack().await.expect("it is ours");
+    }
+    assert!(take().await.losses.is_empty(), "{why}: acknowledged, it is gone");
 }
 
 #[tokio::test]

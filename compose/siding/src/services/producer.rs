@@ -72,6 +72,7 @@ impl Producer {
                 letters: seams.dead_letters.clone(),
                 publisher: seams.publisher.clone(),
                 jobs: seams.jobs.clone(),
+                outbox: seams.dispatch.clone(),
                 lanes: lanes.clone(),
                 clock: seams.clock.clone(),
                 metrics: metrics.clone(),

@@ -30,6 +30,12 @@ pub(super) struct Origin {
     pub(super) report: Report,
 }
 
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origin").field("channel", &self.channel.id()).finish_non_exhaustive()
+    }
+}
+
 /// One consumer of one queue.
 pub(super) struct RabbitSubscription {
     /// `None` once it has ended.
@@ -114,31 +120,67 @@ async fn give_back_rest(mut consumer: Consumer, origin: &Origin) {
     }
 }
 
-/// One message in hand.
-pub(super) struct RabbitDelivery {
-    envelope: Envelope,
-    redelivered: bool,
+/// What is in hand and must be settled once; dropped, it goes back.
+#[derive(Debug)]
+pub(super) struct Unsettled {
     /// `None` once settled.
     acker: Option<Acker>,
     origin: Arc<Origin>,
 }
 
+impl Unsettled {
+    pub(super) fn new(acker: Acker, origin: &Arc<Origin>) -> Self {
+        Self { acker: Some(acker), origin: origin.clone() }
+    }
+
+    pub(super) async fn ack(mut self) -> Result<(), Error> {
+        let acker = self.acker.take().ok_or(Error::Stale)?;
+        settled(&self.origin.link, acker.ack(BasicAckOptions { multiple: false })).await
+    }
+
+    async fn give_back(mut self) -> Result<(), Error> {
+        let acker = self.acker.take().ok_or(Error::Stale)?;
+        settled(&self.origin.link, acker.reject(BasicRejectOptions { requeue: true })).await
+    }
+
+    /// To the dead letters, or out of the way.
+    fn set_aside(mut self) {
+        self.reject_later(BasicRejectOptions { requeue: false });
+    }
+
+    fn reject_later(&mut self, options: BasicRejectOptions) {
+        let Some(acker) = self.acker.take().filter(|_| !self.origin.link.ended.is_cancelled()) else { return };
+        let origin = self.origin.clone();
+        self.origin.tasks.spawn(async move {
+            // Stale: the broker has taken it back already.
+            drop(settled(&origin.link, acker.reject(options)).await);
+        });
+    }
+}
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        self.reject_later(BasicRejectOptions { requeue: true });
+    }
+}
+
+/// One message in hand.
+pub(super) struct RabbitDelivery {
+    envelope: Envelope,
+    redelivered: bool,
+    unsettled: Unsettled,
+}
+
 impl RabbitDelivery {
     /// Reads the message; one that cannot be read is set aside, for whoever can.
     pub(super) fn read(came: lapin::message::Delivery, origin: &Arc<Origin>) -> Option<Self> {
+        let unsettled = Unsettled::new(came.acker, origin);
         match serde_json::from_slice(&came.data) {
-            Ok(envelope) => {
-                let (redelivered, acker) = (came.redelivered, Some(came.acker));
-                Some(Self { envelope, redelivered, acker, origin: origin.clone() })
-            }
+            Ok(envelope) => Some(Self { envelope, redelivered: came.redelivered, unsettled }),
             Err(error) => {
                 tracing::error!(queue.name = %came.routing_key, error = %error, "a message cannot be read; it is set aside");
                 origin.report.unreadable();
-                let (acker, link) = (came.acker, origin.clone());
-                origin.tasks.spawn(async move {
-                    let rejected = settled(&link.link, acker.reject(BasicRejectOptions { requeue: false })).await;
-                    drop((rejected, link));
-                });
+                unsettled.set_aside();
                 None
             }
         }
@@ -161,25 +203,12 @@ impl Delivery for RabbitDelivery {
         self.redelivered
     }
 
-    async fn ack(mut self: Box<Self>) -> Result<(), Error> {
-        let acker = self.acker.take().ok_or(Error::Stale)?;
-        settled(&self.origin.link, acker.ack(BasicAckOptions { multiple: false })).await
+    async fn ack(self: Box<Self>) -> Result<(), Error> {
+        self.unsettled.ack().await
     }
 
-    async fn give_back(mut self: Box<Self>) -> Result<(), Error> {
-        let acker = self.acker.take().ok_or(Error::Stale)?;
-        settled(&self.origin.link, acker.reject(BasicRejectOptions { requeue: true })).await
-    }
-}
-
-impl Drop for RabbitDelivery {
-    fn drop(&mut self) {
-        let Some(acker) = self.acker.take().filter(|_| !self.origin.link.ended.is_cancelled()) else { return };
-        let origin = self.origin.clone();
-        self.origin.tasks.spawn(async move {
-            // Stale: the broker has taken it back already.
-            drop(settled(&origin.link, acker.reject(BasicRejectOptions { requeue: true })).await);
-        });
+    async fn give_back(self: Box<Self>) -> Result<(), Error> {
+        self.unsettled.give_back().await
     }
 }
 

@@ -200,25 +200,25 @@ async fn write(bus: &Bus, link: &Link, exchange: &ShortString, hints: &[Hint], m
 
 /// Hands on what other processes send, until the pair of connections ends.
 pub(super) async fn take_in(bus: Arc<Bus>, link: Arc<Link>, (channel, mut consumer): (Channel, Consumer)) {
-    loop {
-        let came = tokio::select! {
-            biased;
-            () = link.ended.cancelled() => return,
-            came = consumer.next() => came,
-        };
-        let Some(Ok(came)) = came else { break };
-        match serde_json::from_slice(&came.data) {
-            Ok(Message::V1(group)) => heard(&bus, &group),
-            // Of a newer version, or nobody's: something may have changed.
-            Err(_) => bus.tell(Heard::Missed),
+    let taking = async {
+        while let Some(Ok(came)) = consumer.next().await {
+            match serde_json::from_slice(&came.data) {
+                Ok(Message::V1(group)) => heard(&bus, &group),
+                // Of a newer version, or nobody's: something may have changed.
+                Err(_) => bus.tell(Heard::Missed),
+            }
+            if !matches!(came.acker.ack(BasicAckOptions { multiple: false }).await, Ok(true)) {
+                break;
+            }
         }
-        if !matches!(came.acker.ack(BasicAckOptions { multiple: false }).await, Ok(true)) {
-            break;
-        }
+    };
+    tokio::select! {
+        biased;
+        () = link.ended.cancelled() => {}
+        // Without its queue this process is deaf: the pair is closed, and the next one has a new queue.
+        () = taking => link.deaf(),
     }
-    // Without its queue this process is deaf: the pair is closed, and the next one has a new queue.
     drop(channel);
-    link.deaf();
 }
 
 fn heard(bus: &Bus, group: &Group) {

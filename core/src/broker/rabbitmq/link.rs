@@ -14,7 +14,10 @@ use lapin::{
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{errors, greeting, topology::Topology};
+use super::{
+    errors, greeting,
+    topology::{DeclareError, Topology},
+};
 use crate::{
     broker::{Error, Standing},
     config, limits,
@@ -71,9 +74,12 @@ pub(super) enum End {
     /// The queue of this process's hints is gone.
     #[error("the queue of hints is gone")]
     Deaf,
-    /// A queue was missing and could not be declared anew.
+    /// A queue seemed to be missing and could not be declared anew.
     #[error("a missing queue could not be declared")]
-    Undeclared(#[source] lapin::Error),
+    Undeclared(#[source] DeclareError),
+    /// The broker did not answer a declaration in time.
+    #[error("the broker does not answer")]
+    Silent,
 }
 
 impl Link {
@@ -81,7 +87,10 @@ impl Link {
     pub(super) async fn open(uri: &AMQPUri, settings: &config::Broker, topology: &Topology) -> Result<Opened, Error> {
         let opening = async {
             let greeting = greeting::hear(uri).await.map_err(|error| Error::Unavailable(Some(error.into())))?;
-            let opened = Self::open_greeted(uri, settings, topology).await.map_err(errors::of_opening)?;
+            let opened = Self::open_greeted(uri, settings, topology).await.map_err(|error| match error {
+                DeclareError::Refused(error) => errors::of_opening(error),
+                untold @ DeclareError::LossUntold => Error::Unavailable(Some(untold.into())),
+            })?;
             tracing::info!(
                 broker.product = greeting.product,
                 broker.version = greeting.version,
@@ -96,11 +105,11 @@ impl Link {
         }
     }
 
-    async fn open_greeted(uri: &AMQPUri, settings: &config::Broker, topology: &Topology) -> lapin::Result<Opened> {
+    async fn open_greeted(uri: &AMQPUri, settings: &config::Broker, topology: &Topology) -> Result<Opened, DeclareError> {
         let publishing = connect(uri, settings, "publish").await?;
         let consuming = connect(uri, settings, "consume").await?;
         let events = Events { publishing: publishing.events_listener().boxed(), consuming: consuming.events_listener().boxed() };
-        topology.declare(&consuming).await?;
+        topology.declare(&publishing, &consuming).await?;
         let hints = topology.listen(&consuming).await?;
         let messages = publishing.create_channel().await?;
         messages.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
@@ -181,9 +190,8 @@ impl Link {
                 _ = look.tick() => Some(Event::Connected),
                 () = self.doubted.notified() => Some(Event::Connected),
                 () = self.undeclared.notified() => {
-                    match topology.declare(&self.consuming).await {
-                        Ok(()) => tracing::warn!("a queue was missing and is declared anew; what was in it is lost"),
-                        Err(error) => return End::Undeclared(error),
+                    if let Err(end) = self.declare_again(topology).await {
+                        return end;
                     }
                     Some(Event::Connected)
                 }
@@ -205,6 +213,20 @@ impl Link {
                 Some(_) if !self.is_whole() => return End::Lost(None),
                 Some(_) => {}
             }
+        }
+    }
+
+    async fn declare_again(&self, topology: &Topology) -> Result<(), End> {
+        let patience = Duration::from_secs(limits::BROKER_OPEN_SECS_MAX);
+        match tokio::time::timeout(patience, topology.declare(&self.publishing, &self.consuming)).await {
+            Ok(Ok(missing)) => {
+                for lane in missing {
+                    tracing::error!(lane.name = %lane, "a lane's queue was missing and is declared anew; what was in it will be published again");
+                }
+                Ok(())
+            }
+            Ok(Err(error)) => Err(End::Undeclared(error)),
+            Err(_) => Err(End::Silent),
         }
     }
 

@@ -21,7 +21,7 @@ use super::link::Link;
 use crate::{broker::Published, envelope::Envelope};
 
 /// AMQP's word for a message that is written to disk.
-const PERSISTENT: u8 = 2;
+pub(super) const PERSISTENT: u8 = 2;
 
 /// One call's messages with their queues; `None` for a lane without one.
 pub(super) type Addressed = Vec<(Option<ShortString>, Envelope)>;
@@ -154,7 +154,7 @@ fn properties(envelope: &Envelope) -> BasicProperties {
     BasicProperties::default()
         .with_delivery_mode(PERSISTENT)
         .with_content_type("application/json".into())
-        .with_message_id(format!("{}.{}", due.job, due.attempt).into())
+        .with_message_id(due.message.map_or_else(|| due.job.to_string(), |message| message.to_string()).into())
         .with_app_id("siding".into())
         .with_headers(headers)
 }

@@ -15,7 +15,10 @@ use lapin::{
 };
 use uuid::Uuid;
 
-use super::errors::is_reply;
+use super::{
+    dead,
+    errors::{NOT_FOUND, is_reply},
+};
 use crate::{
     broker::Error,
     id::{Invalid, LaneName},
@@ -32,6 +35,21 @@ const HINT_MESSAGES_MAX: i64 = 10_000;
 const HINT_PREFETCH: u16 = 64;
 /// A dead letter must not be set aside a second time, into nothing. There is no word for "for ever" that 3.10 and 4.x both know.
 const DELIVERIES_WITHOUT_END: i64 = 1_000_000_000;
+
+/// Looks whether a queue is there. What else it says is not compared.
+pub(super) const PASSIVE: QueueDeclareOptions =
+    QueueDeclareOptions { passive: true, durable: true, exclusive: false, auto_delete: false, nowait: false };
+
+/// Why not everything could be declared.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DeclareError {
+    /// The broker refused, or is gone.
+    #[error("the broker did not take a declaration")]
+    Refused(#[from] lapin::Error),
+    /// A lane's queue is missing, and the broker did not take the word of it; without that, no queue is declared anew.
+    #[error("the broker did not take the word that a queue was lost")]
+    LossUntold,
+}
 
 /// What a region's queues and exchanges are called, and how many messages they take.
 #[derive(Debug)]
@@ -97,23 +115,45 @@ impl Topology {
         &self.control
     }
 
-    /// Declares all that is durable. Harmless when it is there already.
-    pub(super) async fn declare(&self, connection: &Connection) -> lapin::Result<()> {
-        let mut channel = connection.create_channel().await?;
+    /// Declares all that is durable. Harmless when it is there already. When a lane has no queue (anymore), that is told among the dead
+    /// letters first, and returned: on the publishing connection, because the other one must never publish.
+    pub(super) async fn declare(&self, publishing: &Connection, consuming: &Connection) -> Result<Vec<LaneName>, DeclareError> {
+        let mut channel = consuming.create_channel().await?;
         for exchange in [&self.events, &self.control, &self.dead] {
-            self.declare_exchange(connection, &mut channel, exchange).await?;
+            self.declare_exchange(consuming, &mut channel, exchange).await?;
         }
         for queue in [&self.dead, &self.unreadable] {
             let bounds = QueueBounds { deliveries_max: DELIVERIES_WITHOUT_END, dead_letters_to: None };
-            self.declare_queue(connection, &mut channel, queue, bounds).await?;
+            self.declare_queue(consuming, &mut channel, queue, bounds).await?;
         }
         let bind = QueueBindOptions { nowait: false };
         channel.queue_bind(self.dead.clone(), self.dead.clone(), ShortString::default(), bind, FieldTable::default()).await?;
+        let missing = self.missing(consuming, &mut channel).await?;
+        if !missing.is_empty() && !dead::tell_loss(publishing, &self.dead, missing.clone()).await? {
+            return Err(DeclareError::LossUntold);
+        }
         for queue in self.lanes.values() {
             let bounds = QueueBounds { deliveries_max: self.deliveries_max, dead_letters_to: Some(self.dead.clone()) };
-            self.declare_queue(connection, &mut channel, queue, bounds).await?;
+            self.declare_queue(consuming, &mut channel, queue, bounds).await?;
         }
-        channel.close(200, "declared".into()).await
+        channel.close(200, "declared".into()).await?;
+        Ok(missing)
+    }
+
+    /// The lanes without a queue.
+    async fn missing(&self, connection: &Connection, channel: &mut Channel) -> lapin::Result<Vec<LaneName>> {
+        let mut missing = Vec::new();
+        for (lane, queue) in &self.lanes {
+            match channel.queue_declare(queue.clone(), PASSIVE, FieldTable::default()).await {
+                Ok(_) => {}
+                Err(error) if is_reply(&error, &[NOT_FOUND]) => {
+                    *channel = connection.create_channel().await?;
+                    missing.push(lane.clone());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(missing)
     }
 
     /// A fanout exchange: who binds a queue to it gets everything.
@@ -145,8 +185,7 @@ impl Topology {
             Err(error) if is_reply(&error, &NOT_OURS) => {
                 // The refusal has closed the channel.
                 *channel = connection.create_channel().await?;
-                let passive = QueueDeclareOptions { passive: true, ..options };
-                channel.queue_declare(name.clone(), passive, FieldTable::default()).await?;
+                channel.queue_declare(name.clone(), PASSIVE, FieldTable::default()).await?;
                 if let ErrorKind::ProtocolError(why) = error.kind() {
                     tracing::warn!(queue.name = %name, why = %why.get_message(), "queue used as it is: it cannot be declared as configured");
                 }
