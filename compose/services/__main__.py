@@ -9,7 +9,7 @@
                                                        one server for a test that kills it; prints URL= and PID=. Again with the same D:
                                                        the same port, data and URL. It is dropped when its owner is gone
     python3 compose/services stop --dir D [--remove]   stop it; --remove drops its data as well
-    python3 compose/services ctl --dir D -- ARGS…      rabbitmqctl against it
+    python3 compose/services ctl --dir D -- ARGS…      rabbitmqctl, or psql, against it; reads what you write to it
 
 NAME is rabbitmq, postgres or redis. As root, missing packages are installed (without starting their daemons) and each server runs as its
 package's user; anybody else is told the command. Data are for one run of tests, so nothing is forced to disk unless --durable asks for it.
@@ -31,7 +31,7 @@ import sys
 import tempfile
 import time
 
-from packages import NAMES, RABBITMQ_ROOT, install
+from packages import NAMES, RABBITMQ_ROOT, binaries_of, install
 from processes import STOP_SECS_MAX, Trouble, born, end, free_port, is_alive, wait_until
 from servers import KINDS
 
@@ -249,10 +249,12 @@ def stop(arguments):
 
 def ctl(arguments):
     server = Instance(arguments.dir).server()
-    if server is None or server.name != "rabbitmq":
-        raise Trouble(f"no RabbitMQ was started in {arguments.dir}")
-    program = f"{server.binaries()}/rabbitmqctl"
-    return subprocess.run(**server.command([program, *arguments.command], server.variables())).returncode
+    if server is None or server.name == "redis":
+        raise Trouble(f"neither RabbitMQ nor Postgres was started in {arguments.dir}")
+    if server.name == "postgres":
+        return subprocess.run([f"{binaries_of('postgres')}/psql", "--no-psqlrc", "--quiet", server.url(), *arguments.command]).returncode
+    call = server.command([f"{server.binaries()}/rabbitmqctl", *arguments.command], server.variables())
+    return subprocess.run(**{**call, "stdin": None}).returncode
 
 
 def watch_from_now(instance, owner):

@@ -103,7 +103,7 @@ class RabbitMQ(Server):
             "RABBITMQ_MNESIA_BASE": f"{at}/data",
             "RABBITMQ_LOG_BASE": f"{at}/log",
             "RABBITMQ_GENERATED_CONFIG_DIR": f"{at}/generated",
-            "RABBITMQ_PID_FILE": f"{at}/pid",
+            "RABBITMQ_PID_FILE": f"{at}/log/pid",
             # Makes the script `exec` the node, so that the id of its process is the node's.
             "RUNNING_UNDER_SYSTEMD": "true",
             # The distribution port listens everywhere unless told.
@@ -120,7 +120,7 @@ class RabbitMQ(Server):
         self.write(
             "rabbitmq.conf",
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = true\nlog.file = false\ndisk_free_limit.absolute = 50MB\n"
-            f"raft.wal_max_size_bytes = 64000000\ndefault_user = siding\ndefault_pass = {self.secret}\n",
+            f"raft.wal_max_size_bytes = 64000000\ndefault_user = test\ndefault_pass = {self.secret}\n",
         )
 
     def start(self):
@@ -134,7 +134,7 @@ class RabbitMQ(Server):
         return self.ask(b"AMQP\x00\x00\x09\x01", b"\x01\x00\x00")
 
     def url(self):
-        return f"amqp://siding:{self.secret}@127.0.0.1:{self.port}/%2f"
+        return f"amqp://test:{self.secret}@127.0.0.1:{self.port}/%2f"
 
 
 class Postgres(Server):
@@ -146,7 +146,7 @@ class Postgres(Server):
         self.folder("data")
         self.write("password", self.secret)
         # In the clear over loopback: proving a password costs an unoptimised client more than all that a test asks.
-        arguments = [f"{binaries_of('postgres')}/initdb", "-D", f"{self.inside}/data", "-U", "siding", "--encoding=UTF8"]
+        arguments = [f"{binaries_of('postgres')}/initdb", "-D", f"{self.inside}/data", "-U", "test", "--encoding=UTF8"]
         arguments += ["--locale=C.UTF-8", "--auth=password", f"--pwfile={self.inside}/password", "--no-sync"]
         done = subprocess.run(**self.command(arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode != 0:
@@ -169,11 +169,11 @@ class Postgres(Server):
 
     def is_ready(self):
         """A start-up message is answered with a question for the password, and with an error while the server still recovers."""
-        body = struct.pack("!i", 196608) + b"user\0siding\0database\0postgres\0\0"
+        body = struct.pack("!i", 196608) + b"user\0test\0database\0postgres\0\0"
         return self.ask(struct.pack("!i", len(body) + 4) + body, b"R")
 
     def url(self):
-        return f"postgres://siding:{self.secret}@127.0.0.1:{self.port}/postgres"
+        return f"postgres://test:{self.secret}@127.0.0.1:{self.port}/postgres"
 
 
 class Redis(Server):

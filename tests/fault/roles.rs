@@ -191,6 +191,32 @@ async fn a_terminated_worker_hands_back_what_does_not_end_in_time_and_it_is_no_f
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_a_process_at_once_and_its_jobs_go_on_elsewhere() {
+    let cluster = Cluster::new(PROGRAM).await;
+    let (producer, results) = (cluster.start(Role::Producer).await, cluster.start(Role::Results).await);
+    let first = cluster.start(Role::Worker).await;
+    let client = Cluster::client(&producer, &results);
+    let job =
+        client.submit(&submission("scripted", &json!({"op": "delay", "ms": 3_000, "steps": 300}))).await.expect("accepted").id;
+    running(&client, job).await;
+    first.ask_to_stop();
+    // Two signals at once may count as one.
+    eventually("the first signal was heard", PATIENCE, || async {
+        match reqwest::get(format!("{}/health/ready", first.url)).await {
+            Ok(answer) if answer.status().is_success() => Err("it is ready".to_owned()),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    first.ask_to_stop();
+    assert!(!first.ended().await, "it says that it did not stop in order");
+    let second = cluster.start(Role::Worker).await;
+    assert_eq!(ended(&client, job).await.state, State::Succeeded);
+    cluster.at_rest().await;
+    all_end_well([producer, results, second]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_without_a_schema_is_filled_by_one_command_and_refused_by_roles() {
     let empty = Schema::empty().await;
     let urls = Urls { database: Some(empty.url().to_owned()), ..Urls::default() };

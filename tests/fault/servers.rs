@@ -15,8 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a server says to an opening of its protocol, within a moment; nothing when it does not answer.
 fn greeting(server: &Private, opening: &[u8]) -> Option<u8> {
-    let place = server.url().rsplit_once('@').expect("a URL with a password").1;
-    let mut connection = TcpStream::connect(place.split('/').next().expect("a place")).ok()?;
+    let mut connection = TcpStream::connect(server.place()).ok()?;
     connection.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout above 0");
     connection.write_all(opening).ok()?;
     let mut first = [0];

@@ -198,6 +198,7 @@ async fn a_late_writer_is_refused_and_its_result_thrown_away(profile: Profile) {
 }
 
 siding_tests::on_every_profile!(
+    a_worker_whose_connection_was_cut_runs_on_and_takes_its_own_messages_back,
     a_short_job_of_a_dead_worker_runs_again_at_once,
     a_long_job_of_a_dead_worker_runs_again_when_its_lease_is_over,
     a_job_that_kills_every_worker_fails_and_its_neighbours_do_not,

@@ -11,7 +11,10 @@ use siding_core::{
     store,
 };
 use siding_worker::runtime::{ModelRuntime, choose::Runtimes};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use crate::{
     http,
@@ -208,26 +211,48 @@ fn choose_runtime(settings: &Settings) -> Arc<dyn ModelRuntime> {
 /// When it cannot start or does not stop in time, and when a task has panicked.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let shape = options.shape.clone();
-    let process = Process::start(options).await?;
+    // First of all: whoever reads that the process is up may tell it to stop at once.
+    let mut told = Told::new()?;
+    let process = tokio::select! {
+        started = Process::start(options) => started?,
+        () = told.stop_wanted() => anyhow::bail!("told to stop before it had started"),
+    };
     match &shape {
         Shape::Up { data } => println!("siding is up at {}  (data in {})", process.url(), data.display()),
         Shape::One(role) => println!("siding {role} is up at {}", process.url()),
     }
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let failed = tokio::select! {
-        _ = terminate.recv() => false,
-        interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| false)?,
+        () = told.stop_wanted() => false,
         () = process.failed() => true,
     };
     tracing::info!("stopping: running jobs may finish; a second signal ends at once");
     tokio::select! {
         stopped = process.stop() => stopped?,
-        _ = terminate.recv() => anyhow::bail!("ended by a second signal; what was running goes on after the next start"),
-        _ = tokio::signal::ctrl_c() => anyhow::bail!("ended by a second signal; what was running goes on after the next start"),
+        () = told.stop_wanted() => anyhow::bail!("ended by a second signal; what was running goes on after the next start"),
     }
     anyhow::ensure!(
         !failed,
         "a task has panicked, which is a defect; its place stands in the log, and every accepted job goes on after the next start"
     );
     Ok(())
+}
+
+/// What tells this process to stop: SIGTERM from a supervisor, SIGINT from a terminal.
+struct Told {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Told {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one of them. Cancel-safe.
+    async fn stop_wanted(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -136,6 +136,17 @@ impl Outside {
         self.channel().await.queue_delete(queue.into(), options).await.expect("it can be deleted");
     }
 
+    /// Whether this user may declare a queue of this name, which is deleted again.
+    pub async fn may_declare(&self, queue: &str) -> bool {
+        let options = QueueDeclareOptions { passive: false, durable: false, exclusive: true, auto_delete: true, nowait: false };
+        self.channel().await.queue_declare(queue.into(), options, FieldTable::default()).await.is_ok()
+    }
+
+    /// Whether the RabbitMQ at `url` lets its user in.
+    pub async fn admits(url: &str) -> bool {
+        Connection::connect(url, ConnectionProperties::default()).await.is_ok()
+    }
+
     async fn channel(&self) -> Channel {
         self.connection.create_channel().await.expect("the connection is open")
     }
