@@ -193,7 +193,8 @@ impl fmt::Display for EventSeq {
 }
 
 /// A caller's key that makes repeated submissions one job. 1 to 255 visible ASCII characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
 pub struct IdempotencyKey(Arc<str>);
 
 impl IdempotencyKey {
@@ -201,6 +202,19 @@ impl IdempotencyKey {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The key of one job of a batch that has this key: the space in it keeps it apart from every key that a caller can give.
+    #[must_use]
+    pub fn of_place(&self, index: usize) -> Self {
+        Self(format!("{} {index}", self.0).into())
+    }
+}
+
+impl<'de> Deserialize<'de> for IdempotencyKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

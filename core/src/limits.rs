@@ -16,6 +16,19 @@ pub const BODY_READ_SECS_MAX: u64 = 30;
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Most keys in a request body, over all its objects.
 pub const JSON_KEYS_MAX: usize = 10_000;
+/// Most jobs in one batch: one request, one transaction, one publish.
+pub const BATCH_JOBS_MAX: usize = 1000;
+/// Batches, and requests to deal with dead jobs, that one process handles at once, from their bodies to the writing of their answers; one
+/// more is refused with 429.
+pub const BATCHES_OPEN_MAX: usize = 64;
+/// Most wrong values that are named of one job of a batch.
+pub const BATCH_JOB_WRONG_VALUES_MAX: usize = 10;
+/// Most wrong values that are named of a batch that is refused as a whole.
+pub const BATCH_WRONG_VALUES_MAX: usize = 100;
+/// Most dead jobs that one request deals with.
+pub const DEAD_JOBS_MAX: usize = 1000;
+/// Inputs of one batch that are written to the blob store at once.
+pub const BATCH_BLOBS_AT_ONCE: usize = 8;
 /// Inputs and outputs up to this size, in bytes of JSON text, live in the job's row; larger ones in a blob.
 pub const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// Largest output of one job, in bytes of JSON text. A larger one fails the job, permanently.
@@ -83,4 +96,5 @@ const _: () = assert!(REGION_BYTES_MAX + NAME_BYTES_MAX + 32 <= 255, "AMQP's nam
 const _: () = assert!(INLINE_BYTES_MAX < BODY_BYTES_MAX, "a body may need a blob, an inline payload never does");
 const _: () = assert!(BODY_BYTES_MAX <= BODIES_BYTES_MAX, "the largest body is accepted when nobody else sends one");
 const _: () = assert!(TENSOR_RANK_MAX < JSON_DEPTH_MAX, "the deepest tensor is no bomb");
+const _: () = assert!(BATCH_JOBS_MAX <= PUBLISH_WINDOW_MAX, "a batch fits into an empty window");
 const _: () = assert!(GROUP_ROWS_MAX <= RECORDS_WAITING_MAX, "a full group must fit into the queue that feeds it");

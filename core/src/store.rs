@@ -4,8 +4,10 @@
 //!
 //! `tests/contract` states what every implementation does; two dialects of SQL, one behaviour.
 
+pub mod dead;
 mod decide;
 pub mod group;
+mod lost;
 pub mod postgres;
 pub mod records;
 mod rows;
@@ -15,9 +17,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use dead::{Dead, DeadFilter, Dropped};
+pub use lost::Lost;
 pub use records::{
-    Cancelled, Claim, Claimed, Counts, DueJob, Extended, JobFilter, JobRecord, Lease, Lost, NewJob, Page, Payload, Publication,
-    Record, RecordChange, Recorded, Rescued, Skip, Submitted, Work,
+    Acceptance, Cancelled, Claim, Claimed, Counts, DueJob, Extended, JobFilter, JobRecord, Lease, NewJob, Page, Payload,
+    Publication, Record, RecordChange, Recorded, Rescued, Skip, Start, Submitted, Work,
 };
 
 use crate::{
@@ -95,9 +99,15 @@ impl Classified for Error {
 /// Accepting jobs and what callers ask of them.
 #[async_trait]
 pub trait Submissions: Send + Sync {
-    /// Inserts the jobs with their `queued` events. One answer for each, in order. A job whose id or idempotency key is taken
-    /// changes nothing: the first job stands (`Existing` or, with another fingerprint, `Mismatch`).
-    async fn submit(&self, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, Error>;
+    /// Inserts the jobs with their `queued` events, in one transaction. One answer for each, in order. A job whose id or idempotency key
+    /// is taken changes nothing: the first job stands (`Existing` or, with another fingerprint, `Mismatch`), and `acceptance` says what
+    /// a mismatch means for the others.
+    async fn submit_as(&self, jobs: Vec<NewJob>, acceptance: Acceptance) -> Result<Vec<Submitted>, Error>;
+
+    /// As `submit_as`, each job for itself.
+    async fn submit(&self, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, Error> {
+        self.submit_as(jobs, Acceptance::Each).await
+    }
 
     /// Asks for the jobs' end: a queued job is canceled at once, a running one becomes `cancelling`, a finished one stays. One
     /// answer for each, in order; `None` when there is no such job.

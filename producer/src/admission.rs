@@ -5,21 +5,23 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use siding_core::{
+    clock::Timestamp,
     estimate::estimate,
     id::JobId,
     lane::Lanes,
     limits,
     model::manifest::Manifest,
     schedule::route::route,
-    store::{NewJob, Payload},
+    store::{JobRecord, NewJob, Payload, Start},
     tensor::InputProblem,
 };
 
 use crate::submit::Submission;
 
-/// What is wrong with the numbers of a submission; empty when nothing is. Pointers are into the request body.
+/// What is wrong with the numbers and times of a submission at `now`; empty when nothing is. Pointers are into the request body. A
+/// start that has passed is none: the repeat of a submission whose answer was lost may come late.
 #[must_use]
-pub fn problems(submission: &Submission) -> Vec<InputProblem> {
+pub fn problems(submission: &Submission, now: Timestamp) -> Vec<InputProblem> {
     let horizon = |value: Option<u64>, pointer: &'static str, least: u64| {
         let ok = value.is_none_or(|ms| (least..=limits::HORIZON_MS_MAX).contains(&ms));
         (!ok).then(|| InputProblem {
@@ -27,12 +29,19 @@ pub fn problems(submission: &Submission) -> Vec<InputProblem> {
             detail: format!("must be from {least} to {} milliseconds (30 days)", limits::HORIZON_MS_MAX),
         })
     };
+    let latest = now.plus(Duration::from_millis(limits::HORIZON_MS_MAX));
+    let start = match submission.start_at {
+        Some(_) if submission.delay_ms.is_some() => Some("cannot stand beside delay_ms: give one of both"),
+        Some(at) if at > latest => Some("must lie at most 30 days ahead"),
+        _ => None,
+    };
     let attempts = submission.attempts_max.is_some_and(|max| max == 0 || max > limits::ATTEMPTS_MAX);
     [
         horizon(submission.expected_ms, "/expected_ms", 0),
         horizon(submission.delay_ms, "/delay_ms", 0),
         horizon(submission.start_deadline_ms, "/start_deadline_ms", 1),
         horizon(submission.run_timeout_ms, "/run_timeout_ms", 1),
+        start.map(|detail| InputProblem { pointer: "/start_at".into(), detail: detail.into() }),
         attempts.then(|| InputProblem {
             pointer: "/attempts_max".into(),
             detail: format!("must be from 1 to {}", limits::ATTEMPTS_MAX),
@@ -58,8 +67,10 @@ pub fn fingerprint(submission: &Submission) -> [u8; 32] {
         &number(submission.attempts_max.map(u64::from)),
         &submission.input,
     ];
+    // Only where it is given: the fingerprints of jobs that were stored before there was this field stay what they are.
+    let start_at = submission.start_at.map(|at| at.to_string());
     let mut hash = Sha256::new();
-    for part in parts {
+    for part in parts.into_iter().chain(start_at.as_deref()) {
         // The length before each part keeps two different splits of the same bytes apart.
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
@@ -96,7 +107,10 @@ pub fn new_job(submission: &Submission, checked: Checked<'_>) -> NewJob {
         lane: lane.name.clone(),
         estimate,
         attempts_max: submission.attempts_max.unwrap_or(checked.attempts_max),
-        due_in: Duration::from_millis(submission.delay_ms.unwrap_or(0)),
+        start: match submission.start_at {
+            Some(at) => Start::At(at),
+            None => Start::In(Duration::from_millis(submission.delay_ms.unwrap_or(0))),
+        },
         start_deadline: submission.start_deadline_ms.map(Duration::from_millis),
         run_timeout: Duration::from_millis(submission.run_timeout_ms.unwrap_or(lane.run_timeout_ms)),
         retry_of: None,
@@ -104,8 +118,31 @@ pub fn new_job(submission: &Submission, checked: Checked<'_>) -> NewJob {
     }
 }
 
+/// The row of a job that runs `first` again on the same input. Routed anew: the first job's lane may be gone.
+#[must_use]
+pub fn again(first: &JobRecord, input: Payload, lanes: &Lanes) -> NewJob {
+    NewJob {
+        id: JobId::generate(),
+        model: first.model.clone(),
+        version: first.version.clone(),
+        input,
+        idempotency_key: None,
+        fingerprint: [0; 32],
+        lane: route(&first.estimate, lanes).name.clone(),
+        estimate: first.estimate,
+        attempts_max: first.attempts_max,
+        start: Start::In(Duration::ZERO),
+        start_deadline: None,
+        run_timeout: first.run_timeout,
+        retry_of: Some(first.id),
+        traceparent: first.traceparent.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use siding_core::blob::hex;
+
     use super::*;
 
     fn submission() -> Submission {
@@ -117,6 +154,7 @@ mod tests {
             input: "{}".into(),
             expected_ms: None,
             delay_ms: None,
+            start_at: None,
             start_deadline_ms: None,
             run_timeout_ms: None,
             attempts_max: None,
@@ -127,18 +165,24 @@ mod tests {
     #[test]
     fn a_number_out_of_range_is_named_by_its_pointer() {
         let over = Some(limits::HORIZON_MS_MAX + 1);
+        let now = Timestamp(1_000_000);
+        let ahead = |ms: u64| Some(now.plus(Duration::from_millis(ms)));
         let rows = [
             (submission(), None),
             (Submission { expected_ms: Some(0), ..submission() }, None),
             (Submission { expected_ms: over, ..submission() }, Some("/expected_ms")),
             (Submission { delay_ms: over, ..submission() }, Some("/delay_ms")),
+            (Submission { start_at: ahead(limits::HORIZON_MS_MAX), ..submission() }, None),
+            (Submission { start_at: ahead(limits::HORIZON_MS_MAX + 1), ..submission() }, Some("/start_at")),
+            (Submission { start_at: Some(Timestamp(0)), ..submission() }, None),
+            (Submission { start_at: ahead(1), delay_ms: Some(0), ..submission() }, Some("/start_at")),
             (Submission { start_deadline_ms: Some(0), ..submission() }, Some("/start_deadline_ms")),
             (Submission { run_timeout_ms: Some(0), ..submission() }, Some("/run_timeout_ms")),
             (Submission { attempts_max: Some(0), ..submission() }, Some("/attempts_max")),
             (Submission { attempts_max: Some(101), ..submission() }, Some("/attempts_max")),
         ];
         for (submission, expected) in rows {
-            let found = problems(&submission);
+            let found = problems(&submission, now);
             assert_eq!(found.first().map(|problem| problem.pointer.as_str()), expected, "{submission:?}");
         }
     }
@@ -146,11 +190,14 @@ mod tests {
     #[test]
     fn a_fingerprint_tells_every_field_apart_and_ignores_the_way_of_submission() {
         let base = fingerprint(&submission());
+        // It is stored with every job: what it is made of stays as it is.
+        assert_eq!(hex(&base), "87c2cb403e918290abbb0bec3c51ec7cb17229048bfaea3c7a8b86e285ce15ed");
         let others = [
             Submission { version: Some("1".parse().expect("name")), ..submission() },
             Submission { input: "{ }".into(), ..submission() },
             Submission { expected_ms: Some(1), ..submission() },
             Submission { delay_ms: Some(1), ..submission() },
+            Submission { start_at: Some(Timestamp(1)), ..submission() },
             Submission { start_deadline_ms: Some(1), ..submission() },
             Submission { run_timeout_ms: Some(1), ..submission() },
             Submission { attempts_max: Some(1), ..submission() },

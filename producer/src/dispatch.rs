@@ -77,10 +77,10 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Publishes this job soon. When too many wait already, the job is left to the relay.
-    pub fn offer(&self, job: DueJob) {
+    /// Publishes this job soon. `false` when too many wait already: then the job is left to the relay.
+    pub fn offer(&self, job: DueJob) -> bool {
         // A full or closed window is no loss: the row is due and unpublished, so the relay (of any process) finds it.
-        drop(self.offered.try_send(job));
+        self.offered.try_send(job).is_ok()
     }
 
     /// Due jobs that the broker had not taken at the relay's last turn.
@@ -114,7 +114,7 @@ impl Dispatcher {
         // `None` while the bus is gone: then the poll alone finds what is due, and each turn tries to listen again.
         let mut hints = Some(self.parts.bus.listen());
         let (clock, drain) = (self.parts.clock.clone(), self.drain.clone());
-        let mut batch = Vec::with_capacity(limits::GROUP_ROWS_MAX);
+        let mut batch = Vec::with_capacity(limits::PUBLISH_WINDOW_MAX);
         let mut next_turn = clock.sleep(Duration::ZERO);
         let (mut hinted, mut hinted_from) = (false, Instant::now());
         loop {
@@ -131,7 +131,7 @@ impl Dispatcher {
                     hinted |= due;
                     due && Instant::now() >= hinted_from
                 }
-                taken = self.offered.recv_many(&mut batch, limits::GROUP_ROWS_MAX) => {
+                taken = self.offered.recv_many(&mut batch, limits::PUBLISH_WINDOW_MAX) => {
                     if taken == 0 {
                         self.mark().await;
                         return;

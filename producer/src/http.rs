@@ -1,8 +1,10 @@
 //! The accepting side of `/v1`: submit, cancel, retry, models and lanes. It turns requests into `Submission`s and refusals into
 //! problems; it decides nothing about a job, and no byte of a body is held beyond `limits::BODIES_BYTES_MAX`.
 
+mod batch;
 mod body;
 mod catalog;
+mod dead;
 mod jobs;
 mod prefer;
 pub(crate) mod refusal;
@@ -16,6 +18,7 @@ use siding_core::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub use batch::Batches;
 pub use body::Bodies;
 
 use crate::intake::Intake;
@@ -34,6 +37,8 @@ pub struct ProducerState {
     pub lanes: Lanes,
     /// Room for request bodies; one for the whole process.
     pub bodies: Bodies,
+    /// Room for batches; one for the whole process.
+    pub batches: Batches,
 }
 
 /// What `/v1/models` shows. Cheap: called for each request.
@@ -48,8 +53,11 @@ pub fn router(state: ProducerState) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(jobs::submit))
         .routes(routes!(jobs::put))
+        .routes(routes!(batch::submit))
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::retry))
+        .routes(routes!(dead::replay))
+        .routes(routes!(dead::drop))
         .routes(routes!(catalog::models))
         .routes(routes!(catalog::model))
         .routes(routes!(catalog::lanes))

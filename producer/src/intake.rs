@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use siding_core::{id::JobId, store::Cancelled};
 
-use crate::submit::{Accepted, Refusal, Submission};
+use crate::submit::{Accepted, Batch, Deal, Dealt, Refusal, Submission};
 
 /// Accepts jobs and what callers ask of them.
 #[async_trait]
@@ -13,6 +13,12 @@ pub trait Intake: Send + Sync {
     /// # Errors
     /// `Refusal`; nothing has happened.
     async fn submit(&self, submission: Submission) -> Result<Accepted, Refusal>;
+
+    /// Accepts many jobs in one transaction; durable when it returns. One answer for each, in order.
+    ///
+    /// # Errors
+    /// `Refusal::InFlight`, `Refusal::Busy`, `Refusal::Unavailable` and `Refusal::Internal` for the whole batch; nothing has happened.
+    async fn submit_batch(&self, batch: Batch) -> Result<Vec<Result<Accepted, Refusal>>, Refusal>;
 
     /// Asks for a job's end.
     ///
@@ -25,4 +31,11 @@ pub trait Intake: Send + Sync {
     /// # Errors
     /// `Refusal::UnknownJob`, `Refusal::NotFinished` and those of `submit`.
     async fn retry(&self, job: JobId) -> Result<Accepted, Refusal>;
+
+    /// Runs dead jobs again or drops them, in groups; a group is one transaction. Safe to repeat: a job that was dealt with is not dead.
+    /// When a group fails after others have succeeded, the answer tells what was done, and that there is more.
+    ///
+    /// # Errors
+    /// `Refusal::Unavailable`, `Refusal::Internal`; nothing has happened.
+    async fn deal_with_dead(&self, deal: Deal) -> Result<Dealt, Refusal>;
 }

@@ -4,8 +4,11 @@
 use std::{sync::Arc, time::Duration};
 
 use siding_core::{
+    api::{DeadOutcome, DeadSkipped},
+    clock::Timestamp,
     id::{IdempotencyKey, JobId, ModelName, ModelVersion},
-    store::JobRecord,
+    problem::Problem,
+    store::{Acceptance, DeadFilter, JobRecord},
     tensor::InputProblem,
 };
 
@@ -26,6 +29,8 @@ pub struct Submission {
     pub expected_ms: Option<u64>,
     /// How long after now the job is due, in milliseconds.
     pub delay_ms: Option<u64>,
+    /// When the job is due.
+    pub start_at: Option<Timestamp>,
     /// How long after it is due the job may still be started, in milliseconds.
     pub start_deadline_ms: Option<u64>,
     /// How long one attempt may run, in milliseconds; the lane's when `None`.
@@ -34,6 +39,62 @@ pub struct Submission {
     pub attempts_max: Option<u32>,
     /// W3C trace context of the request.
     pub traceparent: Option<String>,
+}
+
+/// Many jobs that are asked for in one request.
+#[derive(Debug)]
+pub struct Batch {
+    /// The jobs, in order; one that could not be read is there as its refusal.
+    pub jobs: Vec<Result<Submission, Refusal>>,
+    /// The caller's key for repeats of the whole request: each job without an id or key of its own has this one and its place.
+    pub key: Option<IdempotencyKey>,
+    /// What the refusal of one means for the others.
+    pub acceptance: Acceptance,
+}
+
+/// Dead jobs that are to be dealt with.
+#[derive(Debug, Clone)]
+pub struct Deal {
+    /// Which.
+    pub which: Which,
+    /// What is to become of them.
+    pub how: How,
+    /// Whether only to tell which they are.
+    pub dry_run: bool,
+}
+
+/// Which dead jobs are meant.
+#[derive(Debug, Clone)]
+pub enum Which {
+    /// These; the others among them that are not dead are skipped.
+    Jobs(Vec<JobId>),
+    /// The newest failures that match, at most so many.
+    Matching {
+        /// What they have in common.
+        filter: DeadFilter,
+        /// How many.
+        limit: usize,
+    },
+}
+
+/// What is to become of dead jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Each is run again, as a new job.
+    Replay,
+    /// Each is let rest.
+    Drop,
+}
+
+/// What became of dead jobs.
+#[derive(Debug, Clone, Default)]
+pub struct Dealt {
+    /// Those that were dealt with (or would be), and the jobs that run them again.
+    pub jobs: Vec<DeadOutcome>,
+    /// Those that were named and not dealt with.
+    pub skipped: Vec<DeadSkipped>,
+    /// Whether jobs that are meant are left.
+    pub more: bool,
 }
 
 /// An accepted submission.
@@ -77,6 +138,12 @@ pub enum Refusal {
     /// The input does not fit the model, or a field is out of range. Pointers are JSON pointers into the request body.
     #[error("the request does not fit")]
     Invalid(Vec<InputProblem>),
+    /// One job of a batch is not JSON, or not a submission.
+    #[error("{}", .0.detail)]
+    Unreadable(Box<Problem>),
+    /// It could have been accepted, but not so another job of its atomic batch.
+    #[error("another job of the atomic batch was refused")]
+    Withheld,
     /// A request with the same idempotency key is being handled right now.
     #[error("a request with this Idempotency-Key is being handled")]
     InFlight,
@@ -129,6 +196,8 @@ impl Refusal {
             Self::UnknownVersion { .. } => "unknown_version",
             Self::BrokenModel { .. } => "broken_model",
             Self::Invalid(_) => "invalid_input",
+            Self::Unreadable(problem) => problem.code.as_str(),
+            Self::Withheld => "batch_refused",
             Self::InFlight => "idempotency_in_flight",
             Self::KeyReused(_) => "idempotency_key_reused",
             Self::IdTaken(_) => "id_taken",

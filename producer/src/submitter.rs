@@ -2,6 +2,8 @@
 //! row, answer; publish behind. What is refused for overload has stored nothing.
 //! It never answers before the commit, and it holds no state that a restart would miss.
 
+mod batch;
+mod dead;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +17,7 @@ use async_trait::async_trait;
 use siding_core::{
     blob::Blobs,
     broker::{EventBus, Hint},
+    clock::Clock,
     drain::Drain,
     error::{Classified, Transience},
     id::{IdempotencyKey, JobId},
@@ -23,12 +26,11 @@ use siding_core::{
     limits,
     model::repository::{Model, Repository, Unresolved},
     retry::{Policy, retry},
-    schedule::route::route,
     store::{
-        self, Cancelled, DueJob, JobRecord, Jobs, NewJob, Submissions, Submitted,
+        self, Cancelled, Dead, DueJob, JobRecord, NewJob, Submissions, Submitted,
         group::{CallError, Grouped, Place},
     },
-    telemetry::{Metrics, trace_id},
+    telemetry::{DealtWith, Metrics, trace_id},
     tensor::InputProblem,
 };
 
@@ -36,7 +38,7 @@ use crate::{
     admission::{self, Checked},
     dispatch::Outbox,
     intake::Intake,
-    submit::{Accepted, Refusal, Submission},
+    submit::{Accepted, Batch, Deal, Dealt, Refusal, Submission},
 };
 
 /// When a refused caller is told to come back.
@@ -50,12 +52,14 @@ pub struct Parts {
     pub blobs: Blobs,
     /// Where rows go.
     pub submissions: Arc<dyn Submissions>,
-    /// Where `retry` reads the first job.
-    pub jobs: Arc<dyn Jobs>,
+    /// Where jobs that are to be run again are read, and dead ones dropped.
+    pub dead: Arc<dyn Dead>,
     /// Who publishes.
     pub outbox: Outbox,
     /// Who is told of cancels.
     pub bus: Arc<dyn EventBus>,
+    /// Tells how far ahead a scheduled start lies.
+    pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Where jobs are routed to.
@@ -72,6 +76,16 @@ pub struct Submitter {
     /// Commits cancels in groups.
     cancels: Grouped<JobId, Option<Cancelled>, store::Error>,
     in_flight: InFlight,
+    /// Tells what does not go through a group that the service is stopping.
+    drain: Drain,
+}
+
+/// A submission that fits its model.
+struct Fitting {
+    submission: Submission,
+    model: Arc<Model>,
+    /// The input's size, as `check_input` returned it.
+    size: f64,
 }
 
 impl Submitter {
@@ -90,23 +104,36 @@ impl Submitter {
             // A repeat changes nothing more: a job ends once.
             async move { retry(Policy::StoreRequest, || submissions.cancel(jobs.clone())).await }
         });
-        Arc::new(Self { parts, group, cancels, in_flight: InFlight::default() })
+        Arc::new(Self { parts, group, cancels, in_flight: InFlight::default(), drain: drain.clone() })
     }
 
     async fn accept(&self, submission: Submission) -> Result<Accepted, Refusal> {
         self.admit()?;
-        let problems = admission::problems(&submission);
+        let fitting = self.fit(submission)?;
+        // Held until the answer: a second request with the key meanwhile is a conflict, whatever its payload.
+        let _guard = match &fitting.submission.idempotency_key {
+            Some(key) => Some(self.in_flight.enter(key).ok_or(Refusal::InFlight)?),
+            None => None,
+        };
+        let place = self.group.reserve().map_err(|error| self.not_called("submit", error))?;
+        let job = self.with_stored_input(fitting).await?;
+        self.commit(place, job).await
+    }
+
+    /// Checks what needs neither store nor blobs.
+    fn fit(&self, submission: Submission) -> Result<Fitting, Refusal> {
+        let problems = admission::problems(&submission, self.parts.clock.now());
         if !problems.is_empty() {
             return Err(Refusal::Invalid(problems));
         }
         let model = self.resolve(&submission)?;
         let size = model.manifest.check_input(&submission.input).map_err(|problems| Refusal::Invalid(below_input(problems)))?;
-        // Held until the answer: a second request with the key meanwhile is a conflict, whatever its payload.
-        let _guard = match &submission.idempotency_key {
-            Some(key) => Some(self.in_flight.enter(key).ok_or(Refusal::InFlight)?),
-            None => None,
-        };
-        let place = self.group.reserve().map_err(|error| self.not_called("submit", error))?;
+        Ok(Fitting { submission, model, size })
+    }
+
+    /// The job's row, once its input lies where the row says.
+    async fn with_stored_input(&self, fitting: Fitting) -> Result<NewJob, Refusal> {
+        let Fitting { submission, model, size } = fitting;
         let input = self.parts.blobs.store_text(submission.input.clone()).await;
         let input = input.map_err(|error| failed("inputs cannot be stored", error.transience(), error))?;
         let checked = Checked {
@@ -116,7 +143,7 @@ impl Submitter {
             lanes: &self.parts.lanes,
             attempts_max: self.parts.settings.attempts_max,
         };
-        self.commit(place, admission::new_job(&submission, checked)).await
+        Ok(admission::new_job(&submission, checked))
     }
 
     /// Overload is refused before any work is done for it.
@@ -147,9 +174,7 @@ impl Submitter {
     fn not_called(&self, call: &'static str, error: CallError<store::Error>) -> Refusal {
         match error {
             CallError::Overloaded => Refusal::Busy { retry_after: RETRY_AFTER },
-            CallError::Stopping => {
-                Refusal::Unavailable { why: "the service is stopping", retry_after: RETRY_AFTER, source: None }
-            }
+            CallError::Stopping => stopping(),
             CallError::Failed(error) => {
                 self.parts.metrics.store_error(call);
                 store_failed(error.transience(), error)
@@ -158,25 +183,37 @@ impl Submitter {
     }
 
     async fn commit(&self, place: Place<NewJob, Submitted, store::Error>, job: NewJob) -> Result<Accepted, Refusal> {
-        let (id, delayed) = (job.id, !job.due_in.is_zero());
+        let id = job.id;
         let submitted = place.call(job).await.map_err(|error| self.not_called("submit", error))?;
+        let accepted = self.tell(id, submitted)?;
+        if accepted.created && !self.offer(&accepted.job) {
+            self.parts.bus.send(&[Hint::Due]);
+        }
+        Ok(accepted)
+    }
+
+    /// Counts and logs what was accepted; says what of a submission under `id` was refused.
+    fn tell(&self, id: JobId, submitted: Submitted) -> Result<Accepted, Refusal> {
         match submitted {
             Submitted::Created(job) => {
                 self.parts.metrics.submitted(&job.lane);
                 tracing::info!(job.id = %job.id, job.state = %job.state, lane.name = %job.lane, model.name = %job.model,
                     estimate.p50_ms = job.estimate.p50_ms, estimate.source = ?job.estimate.source,
                     trace.id = trace_id(job.traceparent.as_deref()), "job accepted");
-                if delayed {
-                    self.parts.bus.send(&[Hint::Due]);
-                } else {
-                    self.parts.outbox.offer(due(&job));
-                }
                 Ok(Accepted { job, created: true })
             }
             Submitted::Existing(job) => Ok(Accepted { job, created: false }),
             Submitted::Mismatch(job) if job.id == id => Err(Refusal::IdTaken(id)),
             Submitted::Mismatch(job) => Err(Refusal::KeyReused(job.id)),
+            // Only a replay is told that a job is not dead, and it looks for itself.
+            Submitted::Withheld | Submitted::NotDead => Err(Refusal::Withheld),
         }
+    }
+
+    /// Offers a job for the fast path. `false` for one that is left to the relay, which is to be woken: it is not due yet, or the window
+    /// is full.
+    fn offer(&self, job: &JobRecord) -> bool {
+        job.due_at <= job.created_at && self.parts.outbox.offer(due(job))
     }
 
     async fn ask_to_end(&self, job: JobId) -> Result<Cancelled, Refusal> {
@@ -196,38 +233,24 @@ impl Submitter {
 
     async fn run_again(&self, first: JobId) -> Result<Accepted, Refusal> {
         self.admit()?;
-        let jobs = &self.parts.jobs;
-        let read = |error: store::Error| store_failed(error.transience(), error);
-        let record = retry(Policy::StoreRequest, || jobs.get(first)).await.map_err(read)?.ok_or(Refusal::UnknownJob(first))?;
+        let (dead, wanted) = (&self.parts.dead, [first]);
+        let found = retry(Policy::StoreRequest, || dead.with_inputs(&wanted)).await;
+        let found = found.map_err(|error| store_failed(error.transience(), error))?;
+        let (record, input) = found.into_iter().flatten().next().ok_or(Refusal::UnknownJob(first))?;
         if !record.state.is_terminal() {
             return Err(Refusal::NotFinished(first));
         }
-        let input = retry(Policy::StoreRequest, || jobs.input(first)).await.map_err(read)?.ok_or(Refusal::UnknownJob(first))?;
-        // Routed anew: the first job's lane may be gone.
-        let lane = route(&record.estimate, &self.parts.lanes).name.clone();
         let place = self.group.reserve().map_err(|error| self.not_called("submit", error))?;
-        let job = NewJob {
-            id: JobId::generate(),
-            model: record.model,
-            version: record.version,
-            input,
-            idempotency_key: None,
-            fingerprint: [0; 32],
-            lane,
-            estimate: record.estimate,
-            attempts_max: record.attempts_max,
-            due_in: Duration::ZERO,
-            start_deadline: None,
-            run_timeout: record.run_timeout,
-            retry_of: Some(first),
-            traceparent: record.traceparent,
-        };
-        self.commit(place, job).await
+        let accepted = self.commit(place, admission::again(&record, input, &self.parts.lanes)).await?;
+        if record.is_dead() {
+            self.tell_dealt_with(&record, DealtWith::Retried, Some(accepted.job.id));
+        }
+        Ok(accepted)
     }
 
     fn count<T>(&self, result: Result<T, Refusal>) -> Result<T, Refusal> {
         if let Err(refusal) = &result {
-            self.parts.metrics.refused(refusal.reason());
+            self.parts.metrics.refused(refusal.reason(), 1);
         }
         result
     }
@@ -240,6 +263,10 @@ impl Intake for Submitter {
         self.count(result)
     }
 
+    async fn submit_batch(&self, batch: Batch) -> Result<Vec<Result<Accepted, Refusal>>, Refusal> {
+        self.count_batch(batch).await
+    }
+
     async fn cancel(&self, job: JobId) -> Result<Cancelled, Refusal> {
         let result = self.ask_to_end(job).await;
         self.count(result)
@@ -249,6 +276,15 @@ impl Intake for Submitter {
         let result = self.run_again(job).await;
         self.count(result)
     }
+
+    async fn deal_with_dead(&self, deal: Deal) -> Result<Dealt, Refusal> {
+        let result = self.deal_with(deal).await;
+        self.count(result)
+    }
+}
+
+fn stopping() -> Refusal {
+    Refusal::Unavailable { why: "the service is stopping", retry_after: RETRY_AFTER, source: None }
 }
 
 fn below_input(problems: Vec<InputProblem>) -> Vec<InputProblem> {

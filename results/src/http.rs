@@ -1,6 +1,7 @@
 //! The showing side of `/v1`: one job, lists, results and event streams. It decides how stored truth is
 //! shown and how many streams are open; it never writes, and holds at most one page of events for each caller.
 
+mod dead;
 mod events;
 mod jobs;
 mod list;
@@ -9,7 +10,15 @@ mod streams;
 
 use std::sync::Arc;
 
-use siding_core::{api::Reader, cache::Cache, clock::Clock, config, drain::Drain, follow::Follower, store::Feed};
+use siding_core::{
+    api::Reader,
+    cache::Cache,
+    clock::Clock,
+    config,
+    drain::Drain,
+    follow::Follower,
+    store::{Dead, Feed},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use streams::Streams;
@@ -20,9 +29,11 @@ pub struct ResultsState {
     pub reader: Reader,
     /// Reads events for those who do not stream.
     pub feed: Arc<dyn Feed>,
+    /// Reads dead jobs.
+    pub dead: Arc<dyn Dead>,
     /// Follows jobs for those who do.
     pub follower: Follower,
-    /// Remembers the views of finished jobs.
+    /// Remembers outputs.
     pub cache: Arc<dyn Cache>,
     /// Times heartbeats.
     pub clock: Arc<dyn Clock>,
@@ -41,6 +52,7 @@ pub fn router(state: ResultsState) -> OpenApiRouter {
         .routes(routes!(list::list))
         .routes(routes!(jobs::get))
         .routes(routes!(jobs::result))
+        .routes(routes!(dead::list))
         .routes(routes!(events::events))
         .with_state(Arc::new(state))
 }

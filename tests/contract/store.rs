@@ -3,6 +3,7 @@
 mod accepting;
 mod claiming;
 mod competing;
+mod dead;
 mod given;
 mod measure;
 mod publishing;
@@ -20,6 +21,7 @@ macro_rules! store_contract {
         contract! { $implementation, $open, super::given::invariants;
             accepting: [
                 an_accepted_job_reads_back_as_it_was_answered,
+                a_start_at_a_time_is_due_then_and_at_once_when_it_has_passed,
                 an_input_in_a_blob_stays_there,
                 a_job_that_does_not_exist_has_nothing,
                 a_group_of_cancels_is_answered_in_order_and_each_job_changes_once,
@@ -27,6 +29,8 @@ macro_rules! store_contract {
                 a_repeat_is_answered_with_the_job_as_it_stands,
                 submissions_of_one_key_at_once_make_one_job,
                 a_full_group_is_answered_in_order,
+                a_batch_of_a_thousand_is_answered_in_order_and_read_back,
+                a_mismatch_hinders_the_others_of_its_whole_and_nobody_else,
                 an_absurd_estimate_or_duration_does_not_stop_a_group,
                 a_cancel_ends_what_waits_and_asks_what_runs_to_stop,
                 a_canceled_event_tells_where_the_cancel_met_the_job,
@@ -97,6 +101,16 @@ macro_rules! store_contract {
             schema: [
                 a_job_that_contradicts_itself_is_refused,
                 an_event_that_contradicts_its_job_is_refused,
+            ]
+            dead: [
+                a_failed_job_is_dead_until_it_is_run_again_or_dropped,
+                dead_jobs_are_listed_by_their_failure_and_their_pages_fit_together,
+                dead_jobs_are_listed_as_their_filter_asks,
+                a_replay_makes_one_job_however_often_it_is_asked_for,
+                of_replays_at_once_one_makes_the_job,
+                a_job_that_is_run_again_is_marked_and_otherwise_untouched,
+                a_drop_lets_a_dead_job_rest_and_nothing_else,
+                jobs_are_read_with_their_inputs_in_order,
             ]
             reading: [
                 a_list_shows_the_newest_first_and_its_pages_fit_together,

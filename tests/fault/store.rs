@@ -1,10 +1,13 @@
 //! The store is away for a moment, or its answers are lost: nothing accepted is lost, nothing is recorded twice.
 
 use serde_json::json;
+use siding_client::{Batch, Submission};
 use siding_core::job::State;
 use siding_tests::harness::{
     Profile, TestSystem,
     faults::{Call, Fault},
+    invariants,
+    system::stored_id,
 };
 
 async fn a_hundred_jobs_survive(profile: Profile, call: Call, fault: Fault, times: u32) {
@@ -29,6 +32,22 @@ async fn a_refused_submission_is_tried_again_by_the_service(profile: Profile) {
 
 async fn a_submission_whose_answer_is_lost_is_one_job(profile: Profile) {
     a_hundred_jobs_survive(profile, Call::Submit, Fault::AnswerLost, 2).await;
+}
+
+async fn a_batch_whose_answer_is_lost_is_its_jobs_once(profile: Profile) {
+    let system = TestSystem::on(profile).await;
+    let jobs =
+        (0..1000).map(|value| Submission::new("scripted", &json!({"op": "echo", "value": value})).expect("a script is JSON"));
+    let batch = Batch::new(jobs).expect("JSON");
+    system.faults.inject(Call::Submit, Fault::AnswerLost, 1);
+    let outcomes = system.client.submit_all(&batch).await.expect("answered");
+    assert_eq!(system.faults.left(Call::Submit), 0, "the fault was met");
+    for outcome in outcomes {
+        let job = outcome.into_result().expect("accepted");
+        assert_eq!(system.ended(stored_id(job.id)).await.state, State::Succeeded);
+    }
+    assert_eq!(invariants::all_jobs(&*system.seams.jobs).await.len(), 1000);
+    system.finish().await;
 }
 
 async fn a_refused_claim_pauses_the_worker_and_loses_nothing(profile: Profile) {
@@ -66,6 +85,7 @@ async fn a_store_that_stays_away_refuses_submissions_with_a_time_to_come_back(pr
 siding_tests::on_every_profile!(
     a_refused_submission_is_tried_again_by_the_service,
     a_submission_whose_answer_is_lost_is_one_job,
+    a_batch_whose_answer_is_lost_is_its_jobs_once,
     a_refused_claim_pauses_the_worker_and_loses_nothing,
     a_claim_whose_answer_is_lost_is_found_by_the_sweep,
     a_refused_record_is_tried_again_until_the_store_takes_it,

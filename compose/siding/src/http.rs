@@ -13,7 +13,7 @@ use axum::{
     serve::ListenerExt,
 };
 use siding_core::{api::Reader, drain::Drain, problem::with_fallbacks, telemetry::Metrics};
-use siding_producer::http::{Bodies, ProducerState};
+use siding_producer::http::{Batches, Bodies, ProducerState};
 use siding_results::http::{ResultsState, Streams};
 use tokio::net::TcpListener;
 use utoipa::OpenApi;
@@ -34,7 +34,7 @@ struct Api;
 pub fn router(services: &Services) -> Router {
     let mut router = OpenApiRouter::with_openapi(Api::openapi()).merge(health::router(services));
     let seams = services.seams();
-    let reader = Reader::new(seams.jobs.clone(), seams.blobs.clone());
+    let reader = Reader::new(seams.jobs.clone(), seams.blobs.clone(), seams.clock.clone());
     if let (Some(producer), Some(follower)) = (services.producer(), services.follower()) {
         router = router.merge(siding_producer::http::router(ProducerState {
             intake: producer.intake.clone(),
@@ -43,12 +43,14 @@ pub fn router(services: &Services) -> Router {
             catalog: producer.repository.clone(),
             lanes: producer.lanes.clone(),
             bodies: Bodies::default(),
+            batches: Batches::default(),
         }));
     }
     if let (true, Some(follower)) = (services.is_results(), services.follower()) {
         router = router.merge(siding_results::http::router(ResultsState {
             reader,
             feed: seams.feed.clone(),
+            dead: seams.dead.clone(),
             follower: follower.clone(),
             cache: seams.cache.clone(),
             clock: seams.clock.clone(),

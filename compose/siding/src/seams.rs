@@ -23,7 +23,7 @@ use siding_core::{
     id::LaneName,
     lane::InvalidLanes,
     store::{
-        self, Attempts, Dispatch, Feed, Jobs, Lost, Submissions,
+        self, Attempts, Dead, Dispatch, Feed, Jobs, Lost, Submissions,
         postgres::{self, PostgresStore},
         sqlite::SqliteStore,
     },
@@ -48,6 +48,8 @@ pub struct Seams {
     pub attempts: Arc<dyn Attempts>,
     /// Reads events.
     pub feed: Arc<dyn Feed>,
+    /// Reads and drops dead jobs.
+    pub dead: Arc<dyn Dead>,
     /// Puts messages into queues.
     pub publisher: Arc<dyn Publisher>,
     /// Takes them out.
@@ -161,7 +163,7 @@ impl Seams {
 
     fn of<S>(store: Arc<S>, broker: Transport, cache: Arc<dyn Cache>, blobs: Blobs, clock: Arc<dyn Clock>, choice: Choice) -> Self
     where
-        S: Submissions + Jobs + Dispatch + Attempts + Feed + 'static,
+        S: Submissions + Jobs + Dispatch + Attempts + Feed + Dead + 'static,
     {
         let Transport { publisher, consumer, dead_letters, bus, rabbitmq } = broker;
         Self {
@@ -169,7 +171,8 @@ impl Seams {
             jobs: store.clone(),
             dispatch: store.clone(),
             attempts: store.clone(),
-            feed: store,
+            feed: store.clone(),
+            dead: store,
             publisher,
             consumer,
             dead_letters,

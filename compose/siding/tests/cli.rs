@@ -157,6 +157,46 @@ fn an_input_comes_from_an_argument_a_file_or_stdin_and_is_the_same_job_under_one
 }
 
 #[test]
+fn many_jobs_come_from_lines_and_each_is_told() {
+    let server = Server::start();
+    let good = r#"{"model":"script","input":{"op":"echo","value":1}}"#;
+    let bad = r#"{"model":"script","input":{"op":"dance"}}"#;
+    let file = |name: &str, text: &str| fs::write(server.folder.path().join(name), text).expect("written");
+    file("good.jsonl", &format!("{good}\n\n{good}\n"));
+    file("mixed.jsonl", &format!("{good}\n{bad}\n{{\n{good}\n"));
+    file("many.jsonl", &format!("{good}\n").repeat(1001));
+
+    let first = server.check(&["submit", "--jsonl", "good.jsonl", "--key", "k", "--quiet"], 0);
+    assert_eq!(first.lines().count(), 2);
+    assert_eq!(
+        server.check(&["submit", "--jsonl", "good.jsonl", "--key", "k", "--quiet"], 0),
+        first,
+        "a repeat makes no second job"
+    );
+    let table = server.check(&["submit", "--jsonl", "good.jsonl", "--key", "k"], 0);
+    assert!(table.ends_with("0 accepted, 2 existing, 0 refused\n"), "{table}");
+
+    let mixed = server.check(&["submit", "--jsonl", "mixed.jsonl", "--output", "jsonl"], 2);
+    let told: Vec<serde_json::Value> = mixed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let words: Vec<_> =
+        told.iter().map(|told| (told["line"].as_u64(), told["status"].as_str(), told["problem"]["code"].as_str())).collect();
+    let expected = [
+        (1, "accepted", None),
+        (2, "refused", Some("invalid_input")),
+        (3, "refused", Some("malformed_json")),
+        (4, "accepted", None),
+    ];
+    assert_eq!(words, expected.map(|(line, status, code)| (Some(line), Some(status), code)));
+
+    server.check(&["submit", "--jsonl", "mixed.jsonl", "--atomic"], 2);
+    server.check(&["submit", "--jsonl", "many.jsonl", "--atomic"], 2);
+    assert_eq!(server.check(&["submit", "--jsonl", "good.jsonl", "--atomic", "--quiet"], 0).lines().count(), 2);
+    assert_eq!(server.check(&["submit", "--jsonl", "many.jsonl", "--quiet"], 0).lines().count(), 1001);
+    assert_eq!(server.check(&["jobs", "list", "--quiet", "--limit", "2000"], 0).lines().count(), 2 + 2 + 2 + 1001);
+    server.check(&["submit", "--jsonl", "nowhere.jsonl"], 2);
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let server = Server::start();
     server.check(&["submit", "script", "--input", r#"{"op":"stream","chunks":2000}"#, "--wait", "--quiet"], 0);

@@ -11,37 +11,6 @@ use crate::{
     store::JobRecord,
 };
 
-/// A submission: the body of `POST /v1/jobs` and `PUT /v1/jobs/{id}`.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SubmitRequest {
-    /// The model to run.
-    #[schema(value_type = String)]
-    pub model: ModelName,
-    /// Its version; the newest when absent. The job keeps the version it was accepted with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub version: Option<ModelVersion>,
-    /// The model's input: an object whose form the model defines (`GET /v1/models/{name}`).
-    #[schema(value_type = Object)]
-    pub input: Box<RawValue>,
-    /// How long one run is expected to take, in milliseconds. Picks the lane; without it the model's cost profile does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expected_ms: Option<u64>,
-    /// How long after its acceptance the job is due, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delay_ms: Option<u64>,
-    /// How long after it is due the job may still be started, in milliseconds; then it expires.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_deadline_ms: Option<u64>,
-    /// How long one attempt may run, in milliseconds; the lane's `run_timeout_ms` when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run_timeout_ms: Option<u64>,
-    /// How many attempts may fail before the job does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attempts_max: Option<u32>,
-}
-
 /// A job as callers see it. Times are milliseconds since the Unix epoch, UTC.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct JobView {
@@ -50,6 +19,9 @@ pub struct JobView {
     pub id: JobId,
     /// Where it stands.
     pub state: State,
+    /// Present, and true, while it is queued for a time that has not come: a delayed or scheduled start, or another attempt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scheduled: bool,
     /// What runs.
     #[schema(value_type = String)]
     pub model: ModelName,
@@ -102,6 +74,14 @@ pub struct JobView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Uuid)]
     pub retry_of: Option<JobId>,
+    /// The newest job that runs this one again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Uuid)]
+    pub retried_by: Option<JobId>,
+    /// When somebody who looked at its failure let it rest: it is not dead any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>)]
+    pub dropped_at_ms: Option<Timestamp>,
     /// Its newest event: the cursor from which `urls.events` tells only what is new.
     #[schema(value_type = u32)]
     pub event_seq: EventSeq,
@@ -160,12 +140,13 @@ pub struct EventList {
 }
 
 impl JobView {
-    /// The view of a stored job.
+    /// The view of a stored job as it stands at `now`, without its position and output.
     #[must_use]
-    pub fn new(job: JobRecord, position: Option<u64>, output: Option<Box<RawValue>>) -> Self {
+    pub fn new(job: JobRecord, now: Timestamp) -> Self {
         Self {
             id: job.id,
             state: job.state,
+            scheduled: job.state == State::Queued && job.due_at > now,
             model: job.model,
             version: job.version,
             lane: job.lane,
@@ -179,10 +160,12 @@ impl JobView {
             finished_at_ms: job.finished_at,
             start_deadline_at_ms: job.start_deadline_at,
             run_timeout_ms: u64::try_from(job.run_timeout.as_millis()).unwrap_or(u64::MAX),
-            position,
+            position: None,
             failure: job.failure,
-            output,
+            output: None,
             retry_of: job.retry_of,
+            retried_by: job.retried_by,
+            dropped_at_ms: job.dropped_at,
             event_seq: job.event_seq,
             urls: Urls::of(job.id),
         }
@@ -234,6 +217,8 @@ mod tests {
             has_output: false,
             event_seq: EventSeq(1),
             retry_of: None,
+            retried_by: None,
+            dropped_at: None,
             traceparent: None,
         }
     }
@@ -259,7 +244,25 @@ mod tests {
             r#""estimate":{"p50_ms":200.0,"p90_ms":300.0,"source":"hint"},"attempt":0,"failures":0,"attempts_max":3,"#,
             r#""created_at_ms":1000,"due_at_ms":1000,"run_timeout_ms":30000,"position":7,"event_seq":1,"#
         );
-        check(&JobView::new(record(), Some(7), None), &format!("{head}{URLS}"));
+        let mut view = JobView::new(record(), Timestamp(1000));
+        view.position = Some(7);
+        check(&view, &format!("{head}{URLS}"));
+    }
+
+    #[test]
+    fn a_job_is_scheduled_exactly_while_it_waits_for_its_time() {
+        let rows = [
+            (State::Queued, 999, true),
+            (State::Queued, 1000, false),
+            (State::Canceled, 999, false),
+            (State::Running, 999, false),
+        ];
+        for (state, now, expected) in rows {
+            let view = JobView::new(JobRecord { state, ..record() }, Timestamp(now));
+            assert_eq!(view.scheduled, expected, "{state} at {now}");
+            let text = serde_json::to_string(&view).expect("json");
+            assert_eq!(text.contains(r#""state":"queued","scheduled":true,"model""#), expected, "{text}");
+        }
     }
 
     #[test]
@@ -279,7 +282,9 @@ mod tests {
             r#""run_timeout_ms":30000,"failure":{"code":"runtime_error","message":"it broke"},"output":{"y":1},"#,
             r#""retry_of":"0190b7c0-0000-7000-8000-000000000000","event_seq":7,"#
         );
-        check(&JobView::new(job, None, Some(output)), &format!("{head}{URLS}"));
+        let mut view = JobView::new(job, Timestamp(3000));
+        view.output = Some(output);
+        check(&view, &format!("{head}{URLS}"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::{cell::Cell, collections::HashSet, fmt};
 
 use serde::de::{Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
 
 use crate::{
     limits,
@@ -16,11 +17,44 @@ use crate::{
 /// `malformed_json` for text that is not strict JSON or a bomb, with line and column; `invalid_request` for a field that is
 /// unknown, missing or of the wrong type, with its pointer.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    check(body).map_err(|error| Problem::new(Code::MalformedJson, format!("The body is not acceptable JSON: {error}.")))?;
-    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(body)).map_err(|error| {
-        let wrong = WrongValue { pointer: cut(&pointer(error.path())), detail: cut(&error.inner().to_string()) };
-        Problem::new(Code::InvalidRequest, format!("The body does not fit: {}.", wrong.detail)).with_errors(vec![wrong])
-    })
+    parse_as("body", body)
+}
+
+/// One job of a batch as a `T`: its text by itself, under the rules of a body.
+///
+/// # Errors
+/// As `parse`; line, column and pointer begin with the job.
+pub fn parse_job<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    parse_as("job", text.as_bytes())
+}
+
+fn parse_as<T: DeserializeOwned>(whole: &str, text: &[u8]) -> Result<T, Problem> {
+    check(text).map_err(|error| malformed(whole, &error))?;
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text)).map_err(|error| unfit(whole, &error))
+}
+
+/// The body as a `T` whose parts are raw texts that are parsed by themselves, each as a body of its own. Only the shell around them is
+/// checked; of the parts, that they begin and end.
+///
+/// # Errors
+/// As `parse`.
+pub fn parse_shell<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let shell = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| match error.inner().classify() {
+        Category::Data => unfit("body", &error),
+        Category::Syntax | Category::Eof | Category::Io => malformed("body", error.inner()),
+    })?;
+    deserializer.end().map_err(|error| malformed("body", &error))?;
+    Ok(shell)
+}
+
+fn malformed(whole: &str, error: &serde_json::Error) -> Problem {
+    Problem::new(Code::MalformedJson, format!("The {whole} is not acceptable JSON: {error}."))
+}
+
+fn unfit(whole: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let wrong = WrongValue { pointer: cut(&pointer(error.path())), detail: cut(&error.inner().to_string()) };
+    Problem::new(Code::InvalidRequest, format!("The {whole} does not fit: {}.", wrong.detail)).with_errors(vec![wrong])
 }
 
 /// A text that may quote the caller's own, short enough for an answer.

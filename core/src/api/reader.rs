@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::JobView;
 use crate::{
     blob::{self, Blobs},
+    clock::Clock,
     error,
     id::JobId,
     job::State,
-    problem::{Code, Problem},
+    problem::Problem,
     retry::{Policy, retry},
     store::{self, JobRecord, Jobs},
 };
@@ -21,13 +23,14 @@ use crate::{
 pub struct Reader {
     jobs: Arc<dyn Jobs>,
     blobs: Blobs,
+    clock: Arc<dyn Clock>,
 }
 
 impl Reader {
-    /// Reads from that store and those blobs.
+    /// Reads from that store and those blobs; `clock` says which jobs wait for their time.
     #[must_use]
-    pub fn new(jobs: Arc<dyn Jobs>, blobs: Blobs) -> Self {
-        Self { jobs, blobs }
+    pub fn new(jobs: Arc<dyn Jobs>, blobs: Blobs, clock: Arc<dyn Clock>) -> Self {
+        Self { jobs, blobs, clock }
     }
 
     /// The store's own reading side.
@@ -45,52 +48,57 @@ impl Reader {
         found.ok_or_else(|| Problem::unknown_job(job))
     }
 
-    /// The whole view of a job: with its position while it is queued, and with its output once it has one. An output that is
-    /// missing or damaged is left out: everything else about the job is still true.
+    /// The view of a job as it stands now, without its position and output.
+    #[must_use]
+    pub fn show(&self, record: JobRecord) -> JobView {
+        JobView::new(record, self.clock.now())
+    }
+
+    /// The whole view of a job: with its position while it is queued, and with `output` once it has one.
     ///
     /// # Errors
     /// As `record`.
-    pub async fn view(&self, record: JobRecord) -> Result<JobView, Problem> {
+    pub async fn view(&self, record: JobRecord, output: Option<Output>) -> Result<JobView, Problem> {
         let position = match record.state {
             State::Queued => retry(Policy::StoreRequest, || self.jobs.position(record.id)).await?,
             _ => None,
         };
-        let output = match record.has_output {
-            true => self.load(record.id).await?,
-            false => None,
+        let output = match output {
+            Some(Output::Text(text)) => Some(raw(record.id, &text)?),
+            Some(Output::Lost) | None => None,
         };
-        Ok(JobView::new(record, position, output))
+        Ok(JobView { position, output, ..self.show(record) })
     }
 
-    /// The output of a job that has one.
+    /// The output of a job that has one. One that is missing or damaged is logged here.
     ///
     /// # Errors
-    /// As `record`; `internal` also for an output that is missing or damaged.
-    pub async fn output(&self, job: JobId) -> Result<Box<RawValue>, Problem> {
-        let lost = || {
-            Problem::new(
-                Code::Internal,
-                "The job has succeeded, but its output is missing or damaged in the service's blob store.",
-            )
-        };
-        self.load(job).await?.ok_or_else(|| lost().about(job))
-    }
-
-    /// `None` for an output that is missing or damaged, which is logged here.
-    async fn load(&self, job: JobId) -> Result<Option<Box<RawValue>>, Problem> {
+    /// As `record`.
+    pub async fn output(&self, job: JobId) -> Result<Output, Problem> {
         let payload = retry(Policy::StoreRequest, || self.jobs.output(job)).await?;
         let payload = payload.ok_or_else(|| Problem::unknown_job(job))?;
-        let text = match retry::<_, blob::Error, _, _>(Policy::StoreRequest, || self.blobs.load_text(&payload)).await {
-            Ok(text) => text,
+        match retry::<_, blob::Error, _, _>(Policy::StoreRequest, || self.blobs.load_text(&payload)).await {
+            Ok(text) => Ok(Output::Text(Bytes::copy_from_slice(text.as_bytes()))),
             Err(lost @ (blob::Error::Missing(_) | blob::Error::Damaged(_))) => {
                 tracing::error!(job.id = %job, error = %error::chain(&lost), "an output is lost; the job is shown without it");
-                return Ok(None);
+                Ok(Output::Lost)
             }
-            Err(error) => return Err(error.into()),
-        };
-        let output = RawValue::from_string(text.to_string()).map_err(|source| {
-            Problem::internal(&store::Error::Broken { what: "an output is JSON text", source: source.into() }).about(job)
-        })?;
-        Ok(Some(output))
+            Err(error) => Err(error.into()),
+        }
     }
+}
+
+/// A job's output as far as it can be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// All of it, as JSON text.
+    Text(Bytes),
+    /// It is missing or damaged: everything else about the job is still true.
+    Lost,
+}
+
+fn raw(job: JobId, text: &[u8]) -> Result<Box<RawValue>, Problem> {
+    serde_json::from_slice(text).map_err(|source| {
+        Problem::internal(&store::Error::Broken { what: "an output is JSON text", source: source.into() }).about(job)
+    })
 }

@@ -1,8 +1,10 @@
 //! What one attempt ends as. A worker decides it once and hands it to the recorder; it never changes afterwards.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::Timestamp, limits, store::Payload};
+use crate::{clock::Timestamp, id::Invalid, limits, store::Payload};
 
 /// Why a job failed, in a word that callers may branch on. New words may be added; a word never changes its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -25,6 +27,17 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
+    /// Every code.
+    pub const ALL: [Self; 7] = [
+        Self::BadInput,
+        Self::ModelUnavailable,
+        Self::RuntimeError,
+        Self::Panicked,
+        Self::RunTimeout,
+        Self::OutputTooLarge,
+        Self::WorkerLost,
+    ];
+
     /// The word used in SQL, JSON and labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -46,6 +59,18 @@ impl FailureCode {
             Self::BadInput | Self::OutputTooLarge | Self::RunTimeout => false,
             Self::ModelUnavailable | Self::RuntimeError | Self::Panicked | Self::WorkerLost => true,
         }
+    }
+}
+
+impl FromStr for FailureCode {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let found = Self::ALL.into_iter().find(|code| code.as_str() == text);
+        found.ok_or_else(|| {
+            let words = Self::ALL.map(Self::as_str).join(", ");
+            Invalid { kind: "failure code", problem: format!("must be one of {words}") }
+        })
     }
 }
 

@@ -90,6 +90,8 @@ codes! {
         "Use a new key for a new request. `job_id` is the job of the first request with this key.";
     IdTaken, "id_taken", CONFLICT, Never, "The id belongs to another request's job",
         "Choose another id. The job of `job_id` was asked for differently and is not touched.";
+    BatchRefused, "batch_refused", UNPROCESSABLE_ENTITY, Never, "Another job of the atomic batch was refused",
+        "Nothing of the batch was accepted. `errors` names the jobs that were refused, each with its code; mend or leave them out, or send the batch without `atomic`.";
     NotFinished, "not_finished", CONFLICT, Never, "The job is not finished",
         "Follow /v1/jobs/{id}/events until its terminal event, then ask again.";
     NoResult, "no_result", GONE, Never, "The job has ended without a result",

@@ -4,6 +4,7 @@
 
 mod accept;
 mod claim;
+mod dead;
 mod group;
 mod record;
 mod tell;

@@ -23,6 +23,7 @@
 //! quarter). `durability = "power"` says what a server is asked for that does not wait by itself (`open.rs`).
 
 mod claim;
+mod dead;
 mod dispatch;
 mod errors;
 mod open;

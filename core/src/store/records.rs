@@ -40,16 +40,36 @@ pub struct NewJob {
     pub estimate: Estimate,
     /// How many attempts may fail.
     pub attempts_max: u32,
-    /// How long after now it is due; zero for at once.
-    pub due_in: Duration,
+    /// When it is due.
+    pub start: Start,
     /// How long after it is due it may still be started.
     pub start_deadline: Option<Duration>,
     /// How long one attempt may run.
     pub run_timeout: Duration,
-    /// The job that this one runs again.
+    /// The job that this one runs again. That job is marked with this one in the same transaction.
     pub retry_of: Option<JobId>,
     /// W3C trace context of the submission.
     pub traceparent: Option<String>,
+}
+
+/// When a job is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// So long after its acceptance; zero for at once.
+    In(Duration),
+    /// At this time, or at once when that has passed.
+    At(Timestamp),
+}
+
+/// How the jobs of one submission hang together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acceptance {
+    /// Each for itself: a mismatch hinders no other.
+    Each,
+    /// As a whole: when one of them is a mismatch, none is written.
+    Whole,
+    /// Each for itself, and only if the job that it runs again is still dead: two replays of a job are one.
+    Replays,
 }
 
 /// What became of a submission.
@@ -61,6 +81,10 @@ pub enum Submitted {
     Existing(JobRecord),
     /// The id or the idempotency key belongs to a job that was asked for differently.
     Mismatch(JobRecord),
+    /// It would have been accepted, and was not: another one of its whole is a mismatch.
+    Withheld,
+    /// It was not accepted: the job that it would have run again is not dead (any more).
+    NotDead,
 }
 
 /// A job as it is stored, without input and output.
@@ -106,6 +130,10 @@ pub struct JobRecord {
     pub event_seq: EventSeq,
     /// The job that this one runs again.
     pub retry_of: Option<JobId>,
+    /// The newest job that runs this one again.
+    pub retried_by: Option<JobId>,
+    /// When somebody who looked at its failure let it rest.
+    pub dropped_at: Option<Timestamp>,
     /// W3C trace context of the submission.
     pub traceparent: Option<String>,
 }
@@ -182,31 +210,6 @@ pub struct Publication {
     pub job: JobId,
     /// Its newest attempt when it was published.
     pub attempt: Attempt,
-}
-
-/// Which messages the broker has lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lost {
-    /// All: it remembers nothing.
-    All,
-    /// Those of one queue (deleted, or emptied) that were marked as published so long ago or longer. What was marked since then may
-    /// have gone to the queue that took its place.
-    Lane {
-        /// The lane.
-        lane: LaneName,
-        /// The age of the mark, on the store's clock.
-        older_than: Duration,
-    },
-}
-
-impl Lost {
-    /// The lane, and the age of marks from which on they are meant; `None` for all lanes and ages.
-    pub(super) fn scope(&self) -> Option<(&LaneName, Duration)> {
-        match self {
-            Self::All => None,
-            Self::Lane { lane, older_than } => Some((lane, *older_than)),
-        }
-    }
 }
 
 /// A wish to run a job.

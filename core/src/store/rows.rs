@@ -15,35 +15,21 @@ use crate::{
     job::{Failure, FailureCode, State},
 };
 
-/// The columns of a job that callers see, and some short ones, of a table called `j`, in the order of `JobRow`.
-macro_rules! job_columns {
-    () => {
-        "j.id, j.model, j.version, j.lane, j.state, j.attempt, j.failures, j.attempts_max, j.event_seq, \
-         j.created_at, j.due_at, j.published_at, j.start_deadline_at, j.run_timeout_ms, j.started_at, j.finished_at, \
-         j.worker, j.lease_until, j.cancel_requested_at, j.failure_code, j.failure_message, j.p50_ms, j.p90_ms, \
-         j.estimate_source, j.retry_of, j.traceparent"
-    };
-}
-pub(super) use job_columns;
-
-/// A job as one JSON array, as a literal for `concat!`; the argument is the dialect's function that makes an array. One text for each job
-/// instead of a row of columns: in SQLite, handing rows over costs a wake-up for every row and an allocation for every column, more than
-/// reading them does.
+/// A job as one JSON array in the order of `JobRow`, of a table called `j`, as a literal for `concat!`; the argument is the dialect's
+/// function that makes an array. One text for each job instead of a row of columns: in SQLite, handing rows over costs a wake-up for
+/// every row and an allocation for every column, more than reading them does.
 macro_rules! job_array {
     ($array:literal) => {
-        concat!($array, "(", $crate::store::rows::job_columns!(), ")")
+        concat!(
+            $array,
+            "(j.id, j.model, j.version, j.lane, j.state, j.attempt, j.failures, j.attempts_max, j.event_seq, \
+             j.created_at, j.due_at, j.published_at, j.start_deadline_at, j.run_timeout_ms, j.started_at, j.finished_at, \
+             j.worker, j.lease_until, j.claimed_message, j.cancel_requested_at, j.failure_code, j.failure_message, j.p50_ms, \
+             j.p90_ms, j.estimate_source, j.retry_of, j.traceparent, j.retried_by, j.dropped_at)"
+        )
     };
 }
 pub(super) use job_array;
-
-/// As `job_array!`, with what only a call that changes the job needs. In SQLite it lies behind the long columns, where a list must not
-/// look for it.
-macro_rules! stored_array {
-    ($array:literal) => {
-        concat!($array, "(", $crate::store::rows::job_columns!(), ", j.claimed_message)")
-    };
-}
-pub(super) use stored_array;
 
 /// A job in the outbox as one JSON array in the order of `DueRow`, as `job_array!`.
 macro_rules! due_array {
@@ -53,7 +39,7 @@ macro_rules! due_array {
 }
 pub(super) use due_array;
 
-/// What `job_array!` and `stored_array!` give.
+/// What `job_array!` gives.
 #[derive(Deserialize)]
 pub(super) struct JobRow {
     id: JobId,
@@ -74,6 +60,7 @@ pub(super) struct JobRow {
     finished_at: Option<Timestamp>,
     worker: Option<WorkerId>,
     lease_until: Option<Timestamp>,
+    claimed_message: Option<MessageId>,
     cancel_requested_at: Option<Timestamp>,
     failure_code: Option<FailureCode>,
     failure_message: Option<String>,
@@ -82,9 +69,8 @@ pub(super) struct JobRow {
     estimate_source: estimate::Source,
     retry_of: Option<JobId>,
     traceparent: Option<String>,
-    /// Only in `stored_array!`.
-    #[serde(default)]
-    claimed_message: Option<MessageId>,
+    retried_by: Option<JobId>,
+    dropped_at: Option<Timestamp>,
 }
 
 impl From<JobRow> for Stored {
@@ -112,6 +98,8 @@ impl From<JobRow> for Stored {
             has_output: row.state == State::Succeeded,
             event_seq: row.event_seq,
             retry_of: row.retry_of,
+            retried_by: row.retried_by,
+            dropped_at: row.dropped_at,
             traceparent: row.traceparent,
         };
         Self {

@@ -17,6 +17,7 @@
 
 mod claim;
 mod connection;
+mod dead;
 mod dispatch;
 mod errors;
 mod open;

@@ -70,6 +70,29 @@ pub enum Source {
     Relay,
 }
 
+/// How a dead job was dealt with, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DealtWith {
+    /// Run again, by a request for this one job.
+    Retried,
+    /// Run again, by a request for dead jobs.
+    Replayed,
+    /// Let rest.
+    Dropped,
+}
+
+impl DealtWith {
+    /// The word used in labels and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retried => "retried",
+            Self::Replayed => "replayed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
 /// Every instrument. Cheap to use from any thread.
 #[derive(Debug)]
 pub struct Metrics {
@@ -79,6 +102,7 @@ pub struct Metrics {
     submitted: Counter<u64>,
     refused: Counter<u64>,
     finished: Counter<u64>,
+    dealt_with: Counter<u64>,
     attempts: Counter<u64>,
     published: Counter<u64>,
     skipped: Counter<u64>,
@@ -125,6 +149,7 @@ impl Metrics {
             submitted: count("siding_jobs_submitted", "Jobs accepted, by lane."),
             refused: count("siding_submissions_refused", "Submissions refused, by reason."),
             finished: count("siding_jobs_finished", "Jobs that reached a terminal state, by lane, model and state."),
+            dealt_with: count("siding_dead_jobs_dealt_with", "Dead jobs that somebody dealt with, by lane and how."),
             attempts: count("siding_job_attempts", "Attempts ended, by lane and how."),
             published: count("siding_publications", "Messages published, by path and outcome."),
             skipped: count("siding_deliveries_skipped", "Deliveries whose job was not ours to run, by reason."),
@@ -162,15 +187,20 @@ impl Metrics {
         self.submitted.add(1, &[label("lane", lane.as_str())]);
     }
 
-    /// A submission was refused; `reason` is a problem code.
-    pub fn refused(&self, reason: &'static str) {
-        self.refused.add(1, &[KeyValue::new("reason", reason)]);
+    /// So many submissions were refused; `reason` is a problem code.
+    pub fn refused(&self, reason: &'static str, count: u64) {
+        self.refused.add(count, &[KeyValue::new("reason", reason)]);
     }
 
     /// A job reached a terminal state.
     pub fn finished(&self, lane: &LaneName, model: &ModelName, state: State) {
         self.finished
             .add(1, &[label("lane", lane.as_str()), label("model", model.as_str()), KeyValue::new("state", state.as_str())]);
+    }
+
+    /// A dead job was dealt with.
+    pub fn dealt_with(&self, lane: &LaneName, how: DealtWith) {
+        self.dealt_with.add(1, &[label("lane", lane.as_str()), KeyValue::new("how", how.as_str())]);
     }
 
     /// An attempt ended.
@@ -293,8 +323,9 @@ mod tests {
         let metrics = Metrics::new();
         let (lane, model) = ("instant".parse().expect("name"), "m".parse().expect("name"));
         metrics.submitted(&lane);
-        metrics.refused("busy");
+        metrics.refused("busy", 1);
         metrics.finished(&lane, &model, State::Succeeded);
+        metrics.dealt_with(&lane, DealtWith::Dropped);
         metrics.attempt(&lane, AttemptEnd::Succeeded);
         metrics.published(Source::Relay, PublishOutcome::Confirmed, 1);
         metrics.skipped("held");

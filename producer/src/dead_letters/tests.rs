@@ -186,6 +186,8 @@ fn record(letter: &Due, state: State, attempt: u32) -> JobRecord {
         has_output: false,
         event_seq: EventSeq(1),
         retry_of: None,
+        retried_by: None,
+        dropped_at: None,
         traceparent: None,
     }
 }

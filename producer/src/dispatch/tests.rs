@@ -196,7 +196,7 @@ async fn a_burst_of_hints_asks_for_one_turn() {
 async fn marks_wait_for_a_full_group_a_turn_or_the_stop() {
     let (drain, rows, broker) = (Drain::new(), Arc::new(Rows::default()), broker(10_000));
     let outbox = started(&drain, &rows, broker.clone(), broker.clone());
-    let offer = |count: usize| (0..count).for_each(|_| outbox.offer(due("instant")));
+    let offer = |count: usize| (0..count).for_each(|_| assert!(outbox.offer(due("instant"))));
     let settle = || SystemClock.sleep(Duration::from_secs(1));
     settle().await;
     offer(3);

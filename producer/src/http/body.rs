@@ -52,12 +52,24 @@ impl Bodies {
     /// Reads a JSON body into a `T`.
     ///
     /// # Errors
-    /// `unsupported_media_type`, `body_too_large`, `body_too_slow`, `busy` when others hold the room, `malformed_json`,
-    /// `invalid_request`.
+    /// Those of `read_with`; `malformed_json`, `invalid_request`.
     pub async fn read<T: DeserializeOwned>(&self, headers: &HeaderMap, body: Body) -> Result<Held<T>, Problem> {
+        self.read_with(headers, body, json::parse).await
+    }
+
+    /// Reads a body that is sent as JSON, and parses it.
+    ///
+    /// # Errors
+    /// `unsupported_media_type`, `body_too_large`, `body_too_slow`, `busy` when others hold the room; those of `parse`.
+    pub async fn read_with<T>(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        parse: impl FnOnce(&[u8]) -> Result<T, Problem>,
+    ) -> Result<Held<T>, Problem> {
         check_headers(headers)?;
         let (bytes, room) = tokio::time::timeout(self.patience, self.collect(body)).await.map_err(|_| self.too_slow())??;
-        json::parse(&bytes).map(|value| Held { value, _room: room })
+        parse(&bytes).map(|value| Held { value, _room: room })
     }
 
     async fn collect(&self, body: Body) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Problem> {

@@ -98,7 +98,7 @@ pub async fn put(
 pub async fn cancel(State(state): State<Arc<ProducerState>>, JobPath(id): JobPath) -> Result<Response, Problem> {
     let cancelled = state.intake.cancel(id).await.map_err(refusal::problem)?;
     let status = if cancelled.job.state.is_terminal() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(JobView::new(cancelled.job, None, None))).into_response())
+    Ok((status, Json(state.reader.show(cancelled.job))).into_response())
 }
 
 /// Runs a finished job again, as a new job that names the old one.
@@ -130,7 +130,7 @@ async fn accept(
     request: Held<SubmitRequest>,
     complete: impl FnOnce(&mut Submission),
 ) -> Result<Response, Problem> {
-    let mut submission = submission(&request.value, headers)?;
+    let mut submission = submission(&request.value, traceparent(headers))?;
     complete(&mut submission);
     let accepted = state.intake.submit(submission).await.map_err(refusal::problem)?;
     // From here on only the store holds the input.
@@ -138,7 +138,7 @@ async fn accept(
     answer(state, accepted, Preference::read(headers)).await
 }
 
-fn submission(request: &SubmitRequest, headers: &HeaderMap) -> Result<Submission, Problem> {
+pub(super) fn submission(request: &SubmitRequest, traceparent: Option<String>) -> Result<Submission, Problem> {
     if !request.input.get().starts_with('{') {
         let wrong = WrongValue { pointer: "/input".into(), detail: "must be an object".into() };
         return Err(Problem::new(Code::InvalidRequest, "The input must be a JSON object.").with_errors(vec![wrong]));
@@ -151,10 +151,11 @@ fn submission(request: &SubmitRequest, headers: &HeaderMap) -> Result<Submission
         input: request.input.get().into(),
         expected_ms: request.expected_ms,
         delay_ms: request.delay_ms,
+        start_at: request.start_at.map(|start| start.0),
         start_deadline_ms: request.start_deadline_ms,
         run_timeout_ms: request.run_timeout_ms,
         attempts_max: request.attempts_max,
-        traceparent: traceparent(headers),
+        traceparent,
     })
 }
 
@@ -190,19 +191,20 @@ async fn ended_in_time(state: &ProducerState, job: JobRecord, preference: Prefer
             }
         }
     }
-    (StatusCode::ACCEPTED, JobView::new(job, None, None))
+    (StatusCode::ACCEPTED, state.reader.show(job))
 }
 
 async fn whole(state: &ProducerState, job: JobId) -> Result<JobView, Problem> {
     let record = state.reader.record(job).await?;
-    state.reader.view(record).await
+    let output = if record.has_output { Some(state.reader.output(job).await?) } else { None };
+    state.reader.view(record, output).await
 }
 
 fn location(job: JobId) -> HeaderValue {
     HeaderValue::from_str(&format!("/v1/jobs/{job}")).expect("a UUID is ASCII")
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
     let mut values = headers.get_all("idempotency-key").into_iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -213,7 +215,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Proble
 }
 
 /// The W3C trace context, when it is well-formed; anything else is ignored, as its recommendation asks.
-fn traceparent(headers: &HeaderMap) -> Option<String> {
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
     let text = headers.get("traceparent")?.to_str().ok()?;
     let hex = |part: &str, digits: usize| {
         part.len() == digits && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))

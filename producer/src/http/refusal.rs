@@ -21,6 +21,8 @@ pub fn problem(refusal: Refusal) -> Problem {
         Refusal::UnknownVersion { .. } => new(Code::UnknownVersion),
         Refusal::BrokenModel { .. } => new(Code::BrokenModel),
         Refusal::Invalid(problems) => new(Code::InvalidInput).with_errors(problems.iter().cloned().map(Into::into).collect()),
+        Refusal::Unreadable(problem) => Problem::clone(problem),
+        Refusal::Withheld => new(Code::BatchRefused),
         Refusal::InFlight => new(Code::IdempotencyInFlight).after(IN_FLIGHT_RETRY_AFTER),
         Refusal::KeyReused(job) => new(Code::IdempotencyKeyReused).about(*job),
         Refusal::IdTaken(job) => new(Code::IdTaken).about(*job),

@@ -8,7 +8,7 @@ use siding_core::{
     clock::SystemClock,
     config::Settings,
     problem::Code,
-    store::{Error, sqlite::SqliteStore},
+    store::{Acceptance, Error, sqlite::SqliteStore},
 };
 use tempfile::TempDir;
 
@@ -22,7 +22,7 @@ struct Failing(Fails);
 
 #[async_trait]
 impl Submissions for Failing {
-    async fn submit(&self, _: Vec<NewJob>) -> Result<Vec<Submitted>, Error> {
+    async fn submit_as(&self, _: Vec<NewJob>, _: Acceptance) -> Result<Vec<Submitted>, Error> {
         Err(self.0())
     }
 
@@ -54,7 +54,7 @@ async fn failing(with: Fails) -> Given {
         store: store.clone(),
         bus: broker.clone(),
         lanes: settings.lanes().expect("valid"),
-        clock,
+        clock: clock.clone(),
         metrics: metrics.clone(),
         relay_poll: Duration::from_secs(1),
         unpublished_max: 10,
@@ -63,9 +63,10 @@ async fn failing(with: Fails) -> Given {
         repository: Arc::new(Repository::open(&folder.path().join("models"), true).expect("repository")),
         blobs: Blobs::new(objects.clone()),
         submissions: Arc::new(Failing(with)),
-        jobs: store,
+        dead: store,
         outbox: dispatch::start(&drain, dispatch),
         bus: broker,
+        clock,
         metrics,
         lanes: settings.lanes().expect("valid"),
         settings: settings.submit.clone(),
@@ -83,6 +84,7 @@ fn large() -> Submission {
         input: format!(r#"{{"op":"echo","value":"{pad}"}}"#).into(),
         expected_ms: None,
         delay_ms: None,
+        start_at: None,
         start_deadline_ms: None,
         run_timeout_ms: None,
         attempts_max: None,

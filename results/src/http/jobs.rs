@@ -1,5 +1,5 @@
-//! One job: its view and its result. What is finished never changes, so its view is remembered; whether it is finished is always
-//! read from the store or remembered with it.
+//! One job: its view and its result. An output never changes, so it is remembered; everything else is read from the store each time,
+//! because a finished job may still be run again or dropped.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 use siding_core::{
-    api::{JobView, path::JobPath},
+    api::{JobView, Output, path::JobPath},
     id::JobId,
     job,
     problem::{Code, Problem},
@@ -19,10 +19,10 @@ use siding_core::{
 
 use super::ResultsState;
 
-/// How long a finished job's view is remembered.
-const VIEW_TTL: Duration = Duration::from_secs(600);
-/// Larger views are read from the store each time, so that few large outputs do not push out many small ones.
-const VIEW_BYTES_CACHED_MAX: usize = 256 * 1024;
+/// How long an output is remembered.
+const OUTPUT_TTL: Duration = Duration::from_secs(600);
+/// Larger outputs are read from the store each time, so that few large ones do not push out many small ones.
+const OUTPUT_BYTES_CACHED_MAX: usize = 256 * 1024;
 
 /// Shows a job, with its output once it has succeeded.
 #[utoipa::path(
@@ -36,21 +36,26 @@ const VIEW_BYTES_CACHED_MAX: usize = 256 * 1024;
     ),
 )]
 pub async fn get(State(state): State<Arc<ResultsState>>, JobPath(id): JobPath) -> Result<Response, Problem> {
-    let key = cache_key(id);
-    if let Some(view) = state.cache.get(&key).await {
-        return Ok(json(view));
-    }
     let record = state.reader.record(id).await?;
-    let finished = record.state.is_terminal();
-    let has_output = record.has_output;
-    let view = state.reader.view(record).await?;
-    // An output that is missing now may be put back.
-    let whole = has_output == view.output.is_some();
-    let view = Bytes::from(serde_json::to_vec(&view).map_err(|error| Problem::internal(&error))?);
-    if finished && whole && view.len() <= VIEW_BYTES_CACHED_MAX {
-        state.cache.put(&key, view.clone(), VIEW_TTL).await;
+    let output = if record.has_output { Some(output(&state, id).await?) } else { None };
+    let view = state.reader.view(record, output).await?;
+    let view = serde_json::to_vec(&view).map_err(|error| Problem::internal(&error))?;
+    Ok(json(view.into()))
+}
+
+/// The output of a job that has one: remembered, or read and remembered. One that is lost now may be put back.
+async fn output(state: &ResultsState, id: JobId) -> Result<Output, Problem> {
+    let key = cache_key(id);
+    if let Some(text) = state.cache.get(&key).await {
+        return Ok(Output::Text(text));
     }
-    Ok(json(view))
+    let output = state.reader.output(id).await?;
+    if let Output::Text(text) = &output
+        && text.len() <= OUTPUT_BYTES_CACHED_MAX
+    {
+        state.cache.put(&key, text.clone(), OUTPUT_TTL).await;
+    }
+    Ok(output)
 }
 
 /// Gives a job's output alone.
@@ -69,16 +74,21 @@ pub async fn get(State(state): State<Arc<ResultsState>>, JobPath(id): JobPath) -
 pub async fn result(State(state): State<Arc<ResultsState>>, JobPath(id): JobPath) -> Result<Response, Problem> {
     let record = state.reader.record(id).await?;
     match record.state {
-        job::State::Succeeded => {
-            let output = state.reader.output(id).await?;
-            Ok(json(String::from(Box::<str>::from(output)).into()))
-        }
+        job::State::Succeeded => match state.reader.output(id).await? {
+            Output::Text(text) => Ok(json(text)),
+            Output::Lost => Err(lost(id)),
+        },
         job::State::Queued | job::State::Running | job::State::Cancelling => {
             let detail = format!("Job {id} is {}; its result comes with its terminal event.", record.state);
             Err(Problem::new(Code::NotFinished, detail).about(id))
         }
         job::State::Failed | job::State::Canceled | job::State::Expired => Err(no_result(record)),
     }
+}
+
+fn lost(job: JobId) -> Problem {
+    let detail = "The job has succeeded, but its output is missing or damaged in the service's blob store.";
+    Problem::new(Code::Internal, detail).about(job)
 }
 
 fn no_result(record: JobRecord) -> Problem {
@@ -90,7 +100,7 @@ fn no_result(record: JobRecord) -> Problem {
 }
 
 fn cache_key(job: JobId) -> String {
-    format!("job-view/1/{job}")
+    format!("job-output/1/{job}")
 }
 
 fn json(body: Bytes) -> Response {

@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::Deserialize;
 use siding_core::{
-    api::{JobList, JobView},
+    api::{JobList, Reader},
     clock::Timestamp,
     id::{Invalid, JobId},
     job, limits,
@@ -56,9 +56,7 @@ pub async fn list(
     let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
     let (filter, page) = query.parse()?;
     let records = retry(Policy::StoreRequest, || state.reader.jobs().list(&filter, page)).await?;
-    let next_cursor = records.last().filter(|_| records.len() == page.limit).map(|last| Cursor::after(last).to_string());
-    let jobs = records.into_iter().map(|record| JobView::new(record, None, None)).collect();
-    Ok(Json(JobList { jobs, next_cursor }))
+    Ok(show(&state.reader, records, page, |job| (job.created_at, job.id)))
 }
 
 /// The answer to a query that cannot be read.
@@ -78,26 +76,37 @@ impl ListQuery {
             model: self.model.as_deref().map(str::parse).transpose()?,
             lane: self.lane.as_deref().map(str::parse).transpose()?,
         };
-        let limit = match &self.limit {
-            Some(text) => text.parse().ok().filter(|limit| (1..=limits::LIST_PAGE_MAX).contains(limit)).ok_or_else(|| {
-                Problem::new(Code::InvalidRequest, format!("limit must be a number from 1 to {}.", limits::LIST_PAGE_MAX))
-            })?,
-            None => LIMIT_DEFAULT,
-        };
-        let cursor = self.cursor.as_deref().map(str::parse::<Cursor>).transpose()?;
-        Ok((filter, Page { before: cursor.map(|Cursor(time, job)| (time, job)), limit }))
+        Ok((filter, page(self.limit.as_deref(), self.cursor.as_deref())?))
     }
+}
+
+/// The page that a query asks for.
+pub(super) fn page(limit: Option<&str>, cursor: Option<&str>) -> Result<Page, Problem> {
+    let limit = match limit {
+        Some(text) => text.parse().ok().filter(|limit| (1..=limits::LIST_PAGE_MAX).contains(limit)).ok_or_else(|| {
+            Problem::new(Code::InvalidRequest, format!("limit must be a number from 1 to {}.", limits::LIST_PAGE_MAX))
+        })?,
+        None => LIMIT_DEFAULT,
+    };
+    let cursor = cursor.map(str::parse::<Cursor>).transpose()?;
+    Ok(Page { before: cursor.map(|Cursor(time, job)| (time, job)), limit })
+}
+
+/// One page of a list as callers see it; `place` is where a job stands in it.
+pub(super) fn show(
+    reader: &Reader,
+    records: Vec<JobRecord>,
+    page: Page,
+    place: impl Fn(&JobRecord) -> (Timestamp, JobId),
+) -> Json<JobList> {
+    let last = records.last().filter(|_| records.len() == page.limit).map(place);
+    let next_cursor = last.map(|(time, job)| Cursor(time, job).to_string());
+    Json(JobList { jobs: records.into_iter().map(|record| reader.show(record)).collect(), next_cursor })
 }
 
 /// The place of a job in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cursor(Timestamp, JobId);
-
-impl Cursor {
-    fn after(last: &JobRecord) -> Self {
-        Self(last.created_at, last.id)
-    }
-}
 
 impl std::fmt::Display for Cursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -22,7 +22,8 @@ use siding_core::{
     job::{Failure, FailureCode, Finish},
     problem::{Code, Problem},
     store::{
-        Attempts, Claim, Claimed, NewJob, Payload, Record, RecordChange, Recorded, Submissions, Submitted, sqlite::SqliteStore,
+        Attempts, Claim, Claimed, NewJob, Payload, Record, RecordChange, Recorded, Start, Submissions, Submitted,
+        sqlite::SqliteStore,
     },
     telemetry::Metrics,
 };
@@ -31,6 +32,7 @@ use tower::ServiceExt;
 
 use super::*;
 
+mod dead;
 mod events;
 mod jobs;
 
@@ -77,8 +79,9 @@ impl Service {
         let follower = Follower::start(&drain, store.clone(), &bus, clock.clone(), Duration::from_secs(3600));
         let streams = Streams::of(open_max, Arc::new(Metrics::new()));
         let router = router(ResultsState {
-            reader: Reader::new(store.clone(), blobs.clone()),
+            reader: Reader::new(store.clone(), blobs.clone(), clock.clone()),
             feed: store.clone(),
+            dead: store.clone(),
             follower: follower.clone(),
             cache: Arc::new(InProcessCache::new(1 << 20)),
             clock: clock.clone(),
@@ -101,7 +104,7 @@ impl Service {
             lane: "instant".parse().expect("name"),
             estimate: Estimate { p50_ms: 1.0, p90_ms: 2.0, source: Source::Manifest },
             attempts_max: 1,
-            due_in: Duration::ZERO,
+            start: Start::In(Duration::ZERO),
             start_deadline: None,
             run_timeout: Duration::from_secs(10),
             retry_of: None,

@@ -5,10 +5,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use siding_core::{
     blob::BlobRef,
+    clock::Timestamp,
     estimate::{Estimate, Source},
     id::{Attempt, EventSeq, JobId},
     job::{EventKind, State},
-    store::{JobRecord, NewJob, Payload, Submitted},
+    store::{Acceptance, JobRecord, NewJob, Payload, Start, Submitted},
 };
 use siding_tests::harness::seams::StoreSeam;
 
@@ -19,7 +20,7 @@ pub async fn an_accepted_job_reads_back_as_it_was_answered(seam: &StoreSeam) {
     let new = NewJob {
         retry_of: Some(first),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
-        due_in: 5 * SECOND,
+        start: Start::In(5 * SECOND),
         start_deadline: Some(7 * SECOND),
         idempotency_key: Some("key-1".parse().expect("a valid key")),
         ..new_job()
@@ -46,6 +47,8 @@ pub async fn an_accepted_job_reads_back_as_it_was_answered(seam: &StoreSeam) {
         has_output: false,
         event_seq: EventSeq(1),
         retry_of: Some(first),
+        retried_by: None,
+        dropped_at: None,
         traceparent: new.traceparent,
     };
     assert_eq!(answered, expected);
@@ -56,8 +59,21 @@ pub async fn an_accepted_job_reads_back_as_it_was_answered(seam: &StoreSeam) {
         "lane": "instant",
         "estimate": {"p50_ms": 200.5, "p90_ms": 300.25, "source": "hint"},
         "due_at_ms": seam.now().0 + 5000,
+        "retry_of": first,
     });
     assert_eq!(seam.last_data(new.id).await, data);
+}
+
+pub async fn a_start_at_a_time_is_due_then_and_at_once_when_it_has_passed(seam: &StoreSeam) {
+    let now = seam.now();
+    let later = now.plus(90 * SECOND);
+    for (at, due_at) in [(later, later), (now, now), (Timestamp(0), now)] {
+        let new = NewJob { start: Start::At(at), start_deadline: Some(SECOND), ..new_job() };
+        let job = seam.accept(new).await;
+        assert_eq!((job.due_at, job.start_deadline_at), (due_at, Some(due_at.plus(SECOND))), "{at}");
+        assert_eq!(seam.job(job.id).await, job);
+        seam.cancel_one(job.id).await;
+    }
 }
 
 pub async fn an_input_in_a_blob_stays_there(seam: &StoreSeam) {
@@ -130,6 +146,7 @@ pub async fn a_repeat_is_the_first_job_and_a_different_request_is_a_mismatch(sea
                 Submitted::Created(job) => ("created", job),
                 Submitted::Existing(job) => ("existing", job),
                 Submitted::Mismatch(job) => ("mismatch", job),
+                Submitted::Withheld | Submitted::NotDead => panic!("each for itself"),
             };
             assert_eq!(word, row.expected, "row {index}, in one group: {in_one_group}");
             assert_eq!(job.id, if word == "created" { second.id } else { first.id }, "row {index}");
@@ -164,11 +181,64 @@ pub async fn a_full_group_is_answered_in_order(seam: &StoreSeam) {
     assert_eq!(answered, ids);
 }
 
+pub async fn a_batch_of_a_thousand_is_answered_in_order_and_read_back(seam: &StoreSeam) {
+    let first = seam.queued().await;
+    let mut jobs: Vec<NewJob> = (0..1000).map(|_| new_job()).collect();
+    jobs[500].id = first;
+    let answers = seam.store.submit_as(jobs.clone(), Acceptance::Whole).await.expect("submit");
+    for (index, (job, answer)) in jobs.iter().zip(&answers).enumerate() {
+        match answer {
+            Submitted::Created(created) => assert_eq!((created.id, index == 500), (job.id, false)),
+            Submitted::Existing(there) => assert_eq!((there.id, index), (first, 500), "what stands is no hindrance"),
+            other => panic!("{index}: {other:?}"),
+        }
+    }
+    assert_eq!(seam.store.backlog(10_000).await.expect("read"), 1000, "all of them are due");
+    assert_eq!(seam.job(jobs[999].id).await.event_seq, EventSeq(1));
+}
+
+/// How the jobs of a submission hang together, whether the mismatch is with a job that stands (or with another one of the
+/// submission), and the answers.
+type Mismatched = (Acceptance, bool, [&'static str; 4]);
+
+pub async fn a_mismatch_hinders_the_others_of_its_whole_and_nobody_else(seam: &StoreSeam) {
+    let rows: [Mismatched; 4] = [
+        (Acceptance::Each, true, ["created", "mismatch", "existing", "created"]),
+        (Acceptance::Each, false, ["created", "mismatch", "existing", "created"]),
+        (Acceptance::Whole, true, ["withheld", "mismatch", "existing", "withheld"]),
+        (Acceptance::Whole, false, ["withheld", "mismatch", "existing", "withheld"]),
+    ];
+    for (acceptance, with_standing, expected) in rows {
+        let standing = seam.queued().await;
+        let first = new_job();
+        let met = if with_standing { standing } else { first.id };
+        let jobs = vec![
+            first,
+            NewJob { id: met, fingerprint: [9; 32], ..new_job() },
+            NewJob { id: standing, ..new_job() },
+            NewJob { start: Start::In(SECOND), ..new_job() },
+        ];
+        let answers = seam.store.submit_as(jobs.clone(), acceptance).await.expect("submit");
+        let words = answers.iter().map(|answer| match answer {
+            Submitted::Created(_) => "created",
+            Submitted::Existing(_) => "existing",
+            Submitted::Mismatch(_) => "mismatch",
+            Submitted::Withheld => "withheld",
+            Submitted::NotDead => "not dead",
+        });
+        assert_eq!(words.collect::<Vec<_>>(), expected, "{acceptance:?}, with a standing job: {with_standing}");
+        for job in [&jobs[0], &jobs[3]] {
+            let written = seam.store.get(job.id).await.expect("read").is_some();
+            assert_eq!(written, acceptance == Acceptance::Each, "{acceptance:?}");
+        }
+    }
+}
+
 pub async fn an_absurd_estimate_or_duration_does_not_stop_a_group(seam: &StoreSeam) {
     let estimate = |ms| Estimate { p50_ms: ms, p90_ms: ms, source: Source::Manifest };
     let absurd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX].map(|ms| NewJob { estimate: estimate(ms), ..new_job() });
     let endless = NewJob {
-        due_in: Duration::MAX,
+        start: Start::In(Duration::MAX),
         start_deadline: Some(Duration::MAX),
         run_timeout: Duration::from_millis(u64::MAX >> 1),
         ..new_job()

@@ -4,7 +4,7 @@ use futures::future::join;
 use siding_core::{
     id::{Attempt, EventSeq, JobId, MessageId, WorkerId},
     job::{EventKind, FailureCode, Finish, InterruptReason, State},
-    store::{Claim, Claimed, Extended, NewJob, Recorded, Skip, Work},
+    store::{Claim, Claimed, Extended, NewJob, Recorded, Skip, Start, Work},
 };
 use siding_tests::harness::seams::StoreSeam;
 
@@ -35,7 +35,7 @@ pub async fn a_claim_is_answered_by_where_the_job_stands(seam: &StoreSeam) {
         check(seam, claim(job), expected).await;
     }
     check(seam, claim(JobId::generate()), Err(Skip::Unknown)).await;
-    let later = seam.accept(NewJob { due_in: SECOND, ..new_job() }).await.id;
+    let later = seam.accept(NewJob { start: Start::In(SECOND), ..new_job() }).await.id;
     check(seam, claim(later), Err(Skip::NotDue)).await;
     check(seam, takeover(later), Err(Skip::NotDue)).await;
     seam.pass(SECOND);

@@ -9,8 +9,8 @@ use siding_core::{
     id::{Attempt, EventSeq, JobId, LaneName, MessageId, WorkerId},
     job::{Event, EventKind, Failure, FailureCode, Finish, InterruptReason, State},
     store::{
-        Cancelled, Claim, Claimed, JobFilter, JobRecord, Lease, NewJob, Page, Payload, Record, RecordChange, Recorded, Submitted,
-        Work,
+        Cancelled, Claim, Claimed, JobFilter, JobRecord, Lease, NewJob, Page, Payload, Record, RecordChange, Recorded, Start,
+        Submitted, Work,
     },
 };
 use siding_tests::harness::seams::StoreSeam;
@@ -44,7 +44,7 @@ pub fn new_job() -> NewJob {
         lane: lane("instant"),
         estimate: Estimate { p50_ms: 200.5, p90_ms: 300.25, source: Source::Hint },
         attempts_max: 3,
-        due_in: Duration::ZERO,
+        start: Start::In(Duration::ZERO),
         start_deadline: None,
         run_timeout: Duration::from_secs(30),
         retry_of: None,

@@ -3,7 +3,7 @@
 use siding_core::{
     id::{Attempt, JobId, LaneName, WorkerId},
     job::State,
-    store::{Claimed, DueJob, Lost, NewJob, Publication, Skip},
+    store::{Claimed, DueJob, Lost, NewJob, Publication, Skip, Start},
 };
 use siding_tests::harness::seams::StoreSeam;
 
@@ -18,7 +18,7 @@ async fn mark(seam: &StoreSeam, job: JobId, attempt: u32) {
 }
 
 pub async fn what_is_due_is_listed_the_longest_due_first(seam: &StoreSeam) {
-    let after = |secs| NewJob { due_in: secs * SECOND, ..new_job() };
+    let after = |secs| NewJob { start: Start::In(secs * SECOND), ..new_job() };
     let (third, first, second) = (seam.accept(after(3)).await, seam.accept(after(1)).await, seam.accept(after(2)).await);
     assert!(due(seam).await.is_empty());
     seam.pass(2 * SECOND);
@@ -95,14 +95,14 @@ pub async fn a_mark_of_a_job_that_does_not_wait_changes_nothing(seam: &StoreSeam
 }
 
 pub async fn a_mark_of_a_job_that_is_not_due_is_ignored(seam: &StoreSeam) {
-    let later = seam.accept(NewJob { due_in: SECOND, ..new_job() }).await.id;
+    let later = seam.accept(NewJob { start: Start::In(SECOND), ..new_job() }).await.id;
     mark(seam, later, 0).await;
     seam.pass(SECOND);
     assert_eq!(due(seam).await, [later]);
 }
 
 pub async fn a_job_whose_message_came_too_early_is_published_again(seam: &StoreSeam) {
-    let job = seam.accept(NewJob { due_in: 5 * SECOND, ..new_job() }).await.id;
+    let job = seam.accept(NewJob { start: Start::In(5 * SECOND), ..new_job() }).await.id;
     seam.pass(5 * SECOND);
     mark(seam, job, 0).await;
     seam.clock.step_back(2 * SECOND);
@@ -124,13 +124,13 @@ pub async fn a_published_job_that_comes_back_is_due_again(seam: &StoreSeam) {
 pub async fn the_next_due_time_is_known(seam: &StoreSeam) {
     let next = || async { seam.store.next_due_in().await.expect("read") };
     assert_eq!(next().await, None);
-    seam.accept(NewJob { due_in: 5 * SECOND, ..new_job() }).await;
+    seam.accept(NewJob { start: Start::In(5 * SECOND), ..new_job() }).await;
     assert_eq!(next().await, Some(5 * SECOND));
     seam.pass(4 * SECOND);
     assert_eq!(next().await, Some(SECOND));
     seam.pass(SECOND);
     assert_eq!(next().await, None, "what is due already hides nothing that comes");
-    seam.accept(NewJob { due_in: 3 * SECOND, ..new_job() }).await;
+    seam.accept(NewJob { start: Start::In(3 * SECOND), ..new_job() }).await;
     assert_eq!(next().await, Some(3 * SECOND));
 }
 
@@ -138,7 +138,7 @@ pub async fn the_backlog_is_counted_up_to_a_limit(seam: &StoreSeam) {
     for _ in 0..3 {
         seam.queued().await;
     }
-    seam.accept(NewJob { due_in: SECOND, ..new_job() }).await;
+    seam.accept(NewJob { start: Start::In(SECOND), ..new_job() }).await;
     for (limit, expected) in [(0, 0), (2, 2), (3, 3), (usize::MAX, 3)] {
         assert_eq!(seam.store.backlog(limit).await.expect("read"), expected, "up to {limit}");
     }

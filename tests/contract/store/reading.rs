@@ -3,7 +3,7 @@
 use siding_core::{
     id::{EventSeq, JobId},
     job::{EventKind, State},
-    store::{Counts, JobFilter, NewJob, Page},
+    store::{Counts, JobFilter, NewJob, Page, Start},
 };
 use siding_tests::harness::seams::StoreSeam;
 
@@ -69,7 +69,7 @@ pub async fn a_position_counts_what_is_due_before_in_the_same_lane(seam: &StoreS
     seam.pass(SECOND);
     let second = seam.queued().await;
     seam.accept(NewJob { lane: lane("long"), ..new_job() }).await;
-    let later = seam.accept(NewJob { due_in: 10 * SECOND, ..new_job() }).await.id;
+    let later = seam.accept(NewJob { start: Start::In(10 * SECOND), ..new_job() }).await.id;
     let position = |job| async move { seam.store.position(job).await.expect("read") };
     assert_eq!((position(first).await, position(second).await, position(later).await), (Some(0), Some(1), Some(2)));
     seam.start(first).await;
@@ -92,7 +92,7 @@ pub async fn the_counts_tell_what_waits_and_runs_in_each_lane(seam: &StoreSeam) 
     for state in State::ALL {
         seam.in_state(state).await;
     }
-    seam.accept(NewJob { due_in: 60 * SECOND, ..new_job() }).await;
+    seam.accept(NewJob { start: Start::In(60 * SECOND), ..new_job() }).await;
     let long = seam.accept(NewJob { lane: lane("long"), ..new_job() }).await.id;
     seam.start(long).await;
     let oldest = seam.now();
@@ -107,7 +107,7 @@ pub async fn the_counts_tell_what_waits_and_runs_in_each_lane(seam: &StoreSeam) 
 }
 
 pub async fn a_lane_of_scheduled_jobs_has_no_oldest_one(seam: &StoreSeam) {
-    seam.accept(NewJob { due_in: SECOND, ..new_job() }).await;
+    seam.accept(NewJob { start: Start::In(SECOND), ..new_job() }).await;
     let expected =
         |queued, scheduled, oldest_due_for| Counts { lane: lane("instant"), queued, scheduled, running: 0, oldest_due_for };
     assert_eq!(seam.store.counts().await.expect("read"), [expected(0, 1, None)]);

@@ -3,7 +3,7 @@
 use siding_core::{
     id::{Attempt, EventSeq},
     job::{EventKind, FailureCode, State},
-    store::{NewJob, Recorded, Rescued},
+    store::{NewJob, Recorded, Rescued, Start},
 };
 use siding_tests::harness::seams::StoreSeam;
 
@@ -52,7 +52,7 @@ pub async fn a_lost_attempt_that_was_to_stop_is_canceled(seam: &StoreSeam) {
 }
 
 pub async fn a_job_that_was_not_started_in_time_expires(seam: &StoreSeam) {
-    let job = seam.accept(NewJob { start_deadline: Some(DEADLINE), due_in: SECOND, ..new_job() }).await.id;
+    let job = seam.accept(NewJob { start_deadline: Some(DEADLINE), start: Start::In(SECOND), ..new_job() }).await.id;
     seam.pass(SECOND + DEADLINE);
     assert_eq!(seam.store.sweep(10).await.expect("sweep"), []);
     seam.pass(SECOND);

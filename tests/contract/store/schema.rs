@@ -35,6 +35,9 @@ pub async fn a_job_that_contradicts_itself_is_refused(seam: &StoreSeam) {
         "p50_ms = 'long'",
         "p90_ms = -1",
         "id = 'short'",
+        &format!("retried_by = {worker}"),
+        "state = 'canceled', finished_at = 1, retried_by = 'short'",
+        "state = 'canceled', finished_at = 1, dropped_at = 1",
     ];
     for set in rows {
         assert!(seam.shell.run(&format!("UPDATE job SET {set}")).await.is_err(), "{set}");

@@ -11,14 +11,15 @@ use async_trait::async_trait;
 use siding_core::{
     id::{JobId, WorkerId},
     store::{
-        Attempts, Cancelled, Claim, Claimed, Error, Extended, Lease, NewJob, Record, Recorded, Rescued, Submissions, Submitted,
+        Acceptance, Attempts, Cancelled, Claim, Claimed, Error, Extended, Lease, NewJob, Record, Recorded, Rescued, Submissions,
+        Submitted,
     },
 };
 
 /// Which call is disturbed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// `Submissions::submit`
+    /// `Submissions::submit_as`, and so `submit`
     Submit,
     /// `Attempts::claim`
     Claim,
@@ -104,8 +105,8 @@ pub struct Disturbed {
 
 #[async_trait]
 impl Submissions for Disturbed {
-    async fn submit(&self, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, Error> {
-        self.faults.disturb(Call::Submit, self.submissions.submit(jobs)).await
+    async fn submit_as(&self, jobs: Vec<NewJob>, acceptance: Acceptance) -> Result<Vec<Submitted>, Error> {
+        self.faults.disturb(Call::Submit, self.submissions.submit_as(jobs, acceptance)).await
     }
 
     async fn cancel(&self, jobs: Vec<JobId>) -> Result<Vec<Option<Cancelled>>, Error> {

@@ -12,7 +12,7 @@ use siding_core::{
     config::{self, Settings},
     drain::Drain,
     id::LaneName,
-    store::{Attempts, Dispatch, Feed, Jobs, Submissions, postgres::PostgresStore, sqlite::SqliteStore},
+    store::{Attempts, Dead, Dispatch, Feed, Jobs, Submissions, postgres::PostgresStore, sqlite::SqliteStore},
 };
 
 use super::{
@@ -22,9 +22,9 @@ use super::{
 };
 
 /// All roles of a store.
-pub trait Store: Submissions + Jobs + Dispatch + Attempts + Feed {}
+pub trait Store: Submissions + Jobs + Dispatch + Attempts + Feed + Dead {}
 
-impl<S: Submissions + Jobs + Dispatch + Attempts + Feed> Store for S {}
+impl<S: Submissions + Jobs + Dispatch + Attempts + Feed + Dead> Store for S {}
 
 /// A store of its own for one test, on the test's clock.
 pub struct StoreSeam {

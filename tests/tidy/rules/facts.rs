@@ -88,7 +88,7 @@ pub fn metrics(tree: &Tree) -> Vec<Violation> {
 pub fn words_of_jobs(tree: &Tree) -> Vec<Violation> {
     let states = State::ALL.map(State::as_str);
     let kinds = EventKind::ALL.map(EventKind::as_str);
-    let failures = FAILURE_CODES.map(FailureCode::as_str);
+    let failures = FailureCode::ALL.map(FailureCode::as_str);
     let documents: [(&str, &[&str]); 4] = [("docs/job-lifecycle.md", &states), (API, &states), (API, &kinds), (API, &failures)];
     let mut violations = Vec::new();
     for (path, words) in documents {
@@ -101,13 +101,3 @@ pub fn words_of_jobs(tree: &Tree) -> Vec<Violation> {
     }
     violations
 }
-
-const FAILURE_CODES: [FailureCode; 7] = [
-    FailureCode::BadInput,
-    FailureCode::ModelUnavailable,
-    FailureCode::RuntimeError,
-    FailureCode::Panicked,
-    FailureCode::RunTimeout,
-    FailureCode::OutputTooLarge,
-    FailureCode::WorkerLost,
-];

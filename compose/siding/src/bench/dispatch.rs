@@ -23,7 +23,7 @@ use siding_core::{
     limits,
     model::repository::Repository,
     store::{
-        Claim, Claimed, NewJob, Payload, Record, RecordChange,
+        Claim, Claimed, NewJob, Payload, Record, RecordChange, Start,
         postgres::{self, raw::RawRows},
     },
 };
@@ -196,6 +196,7 @@ async fn one_job(services: &Services) -> anyhow::Result<Duration> {
         input: r#"{"op":"noop"}"#.into(),
         expected_ms: None,
         delay_ms: None,
+        start_at: None,
         start_deadline_ms: None,
         run_timeout_ms: None,
         attempts_max: None,
@@ -286,7 +287,7 @@ fn noop_row(lane: &LaneName) -> NewJob {
         lane: lane.clone(),
         estimate: Estimate { p50_ms: 0.0, p90_ms: 0.0, source: Source::Manifest },
         attempts_max: 3,
-        due_in: Duration::ZERO,
+        start: Start::In(Duration::ZERO),
         start_deadline: None,
         run_timeout: Duration::from_secs(30),
         retry_of: None,

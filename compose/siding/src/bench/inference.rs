@@ -176,6 +176,7 @@ impl Bench<'_> {
             input: self.input.clone(),
             expected_ms: None,
             delay_ms: None,
+            start_at: None,
             start_deadline_ms: None,
             run_timeout_ms: None,
             attempts_max: None,

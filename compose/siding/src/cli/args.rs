@@ -105,16 +105,24 @@ pub enum Command {
 const SUBMIT_EXAMPLES: &str = "Examples:
   siding submit spin --input '{\"x\":{\"shape\":[1,64],\"data\":[...]},\"iters\":{\"shape\":[],\"data\":[40000]}}'
   siding submit magika --input @bytes.json --wait=5
-  generate | siding submit spin - --watch";
+  generate | siding submit spin - --watch
+  siding submit --jsonl jobs.jsonl --key nightly-17    many jobs, one JSON object a line: {\"model\":\"spin\",\"input\":{...}}";
 
 /// `siding submit`
 #[derive(Debug, Args)]
 pub struct SubmitArgs {
     /// The model to run
-    pub model: String,
+    #[arg(required_unless_present = "jsonl")]
+    pub model: Option<String>,
     /// The model's input: a JSON object, @FILE, or - for stdin
-    #[arg(long, value_name = "JSON", required_unless_present = "stdin")]
+    #[arg(long, value_name = "JSON", required_unless_present_any = ["stdin", "jsonl"])]
     pub input: Option<String>,
+    /// Submit many jobs, one JSON object a line as the API takes them, from this file or - for stdin; prints what became of each
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "input", "stdin", "model_version", "expected_ms", "delay_ms", "start_at", "id", "wait", "watch"])]
+    pub jsonl: Option<String>,
+    /// With --jsonl: accept all jobs or none; at most 1000
+    #[arg(long, requires = "jsonl", conflicts_with = "model")]
+    pub atomic: bool,
     /// Read the input from stdin
     #[arg(value_name = "-", conflicts_with = "input", value_parser = ["-"])]
     pub stdin: Option<String>,
@@ -124,6 +132,12 @@ pub struct SubmitArgs {
     /// How long one run is expected to take, in milliseconds; decides the lane
     #[arg(long, value_name = "MS")]
     pub expected_ms: Option<u64>,
+    /// Start not before so many milliseconds from now
+    #[arg(long, value_name = "MS", conflicts_with = "start_at")]
+    pub delay_ms: Option<u64>,
+    /// Start not before this time, as RFC 3339: 2026-12-01T08:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub start_at: Option<String>,
     /// The job's id, a UUID: the same again under this id is the same job
     #[arg(long, value_name = "UUID", conflicts_with = "key")]
     pub id: Option<JobId>,
@@ -317,10 +331,17 @@ mod tests {
             ("siding submit m --input -", true),
             ("siding submit m --input @file --wait --watch", true),
             ("siding submit m --input {} --wait=5 --id 0190b7c0-0000-7000-8000-000000000000", true),
+            ("siding submit --jsonl -", true),
+            ("siding submit --jsonl jobs.jsonl --key k --atomic", true),
+            ("siding submit m --jsonl -", false),
+            ("siding submit --jsonl - --watch", false),
+            ("siding submit m --input {} --atomic", false),
             ("siding submit m", false),
             ("siding submit m - --input {}", false),
             ("siding submit m file", false),
             ("siding submit m --input {} --id 1", false),
+            ("siding submit m --input {} --start-at 2026-12-01T08:00:00Z", true),
+            ("siding submit m --input {} --start-at 2026-12-01T08:00:00Z --delay-ms 1", false),
             ("siding submit m --input {} --id 0190b7c0-0000-7000-8000-000000000000 --key k", false),
             ("siding jobs list --state queued,running --limit 3", true),
             ("siding jobs list --state paused", false),

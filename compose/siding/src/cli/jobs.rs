@@ -46,7 +46,7 @@ fn print_table(output: &Output, jobs: &[Job]) -> Result<(), Failed> {
         let span = |from: i64, to: i64| human::millis(u64::try_from(to - from).unwrap_or(0));
         table.row([
             job.id.to_string(),
-            job.state.to_string(),
+            stands(job),
             format!("{}/{}", job.model, job.version),
             job.lane.clone(),
             human::duration(job.estimate.p50_ms),
@@ -98,7 +98,7 @@ pub fn print(output: &Output, job: &Job) -> Result<(), Failed> {
 fn details(job: &Job, now: i64) -> Vec<(&'static str, String)> {
     let mut details = vec![
         ("job", job.id.to_string()),
-        ("state", job.state.to_string()),
+        ("state", stands(job)),
         ("model", format!("{}/{}", job.model, job.version)),
         ("lane", job.lane.clone()),
         (
@@ -136,6 +136,11 @@ fn details(job: &Job, now: i64) -> Vec<(&'static str, String)> {
     details
 }
 
+/// The job's state; of one that waits for its time, that it does.
+fn stands(job: &Job) -> String {
+    if job.scheduled { format!("{}, scheduled", job.state) } else { job.state.to_string() }
+}
+
 fn now_ms() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
@@ -155,6 +160,7 @@ mod tests {
             .expect("a job");
             details(&job, 5000).into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
         };
+        assert!(told(r#","scheduled":true"#).contains("state=queued, scheduled;"), "{}", told(r#","scheduled":true"#));
         let plain = told("");
         assert!(plain.contains("expected=1.5 s (p90 2.2 s, by hint)") && plain.ends_with("accepted=4s ago"), "{plain}");
         let rows = [

@@ -1,5 +1,7 @@
-//! `siding submit`: reads an input, submits one job, and follows it as far as the caller wants. The job is durable once its id is
-//! printed; whatever happens to this process afterwards does not touch it.
+//! `siding submit`: reads an input, submits one job, and follows it as far as the caller wants; or submits many from lines. A job is durable
+//! once its id is printed; whatever happens to this process afterwards does not touch it.
+
+mod batch;
 
 use std::{
     io::{self, Read},
@@ -10,6 +12,7 @@ use serde_json::value::RawValue;
 use siding_client::{Client, Job, Submission};
 use siding_core::limits;
 
+use self::batch::Whole;
 use super::{
     args::{Follow, SubmitArgs},
     exit::Failed,
@@ -19,13 +22,23 @@ use crate::output::{Format, Output};
 
 /// Submits the job and follows it.
 pub async fn run(client: &Client, output: &Output, args: SubmitArgs) -> Result<(), Failed> {
+    if let Some(source) = args.jsonl {
+        let whole = if args.atomic { Whole::Atomic } else { Whole::InParts };
+        return batch::run(client, output, &source, args.key.as_deref(), whole).await;
+    }
     let input = read_input(args.input.as_deref().unwrap_or("-"))?;
-    let mut submission = Submission::new(args.model, &*input)?;
+    let mut submission = Submission::new(args.model.unwrap_or_default(), &*input)?;
     if let Some(version) = args.model_version {
         submission = submission.with_version(version);
     }
     if let Some(ms) = args.expected_ms {
         submission = submission.expecting(Duration::from_millis(ms));
+    }
+    if let Some(ms) = args.delay_ms {
+        submission = submission.delayed(Duration::from_millis(ms));
+    }
+    if let Some(time) = args.start_at {
+        submission = submission.starting_at(time);
     }
     if let Some(id) = args.id {
         submission = submission.with_id(id);

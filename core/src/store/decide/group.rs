@@ -7,7 +7,7 @@ use super::{Ledger, Started, Stored};
 use crate::{
     id::{Attempt, JobId, WorkerId},
     job::State,
-    store::{Cancelled, Claim, Claimed, Error, Extended, Lease, Payload, Record, Recorded, Rescued, Skip, Work},
+    store::{Cancelled, Claim, Claimed, Dropped, Error, Extended, Lease, Payload, Record, Recorded, Rescued, Skip, Work},
 };
 
 /// Jobs in the hands of one writing transaction.
@@ -76,6 +76,16 @@ impl Jobs {
             None => Ok(Recorded::Fenced),
         };
         records.iter().map(record_one).collect()
+    }
+
+    /// Drops; `None` for a job that does not exist. Which were dropped is in `changed`.
+    pub(in crate::store) fn drop_dead(&mut self, wanted: &[JobId], ledger: &Ledger) -> Vec<Option<Dropped>> {
+        let mut drop_one = |job: &JobId| {
+            let stored = self.get_mut(*job)?;
+            let changed = stored.drop_dead(ledger.now);
+            Some(Dropped { job: stored.job.clone(), changed })
+        };
+        wanted.iter().map(&mut drop_one).collect()
     }
 
     /// Sweeps them all.

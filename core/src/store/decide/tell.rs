@@ -30,6 +30,8 @@ pub(in crate::store) enum Data {
         lane: LaneName,
         estimate: Estimate,
         due_at_ms: Timestamp,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_of: Option<JobId>,
     },
     Started {
         worker: WorkerId,

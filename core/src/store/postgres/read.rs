@@ -81,14 +81,14 @@ impl Jobs for PostgresStore {
 
     async fn input(&self, job: JobId) -> Result<Option<Payload>, Error> {
         match self.sessions.row(query(INPUT).bind(job.to_string())).await? {
-            Some(row) => rows::payload_of(&row),
+            Some(row) => rows::payload_of(&row, "input", "input_blob"),
             None => Ok(None),
         }
     }
 
     async fn output(&self, job: JobId) -> Result<Option<Payload>, Error> {
         match self.sessions.row(query(OUTPUT).bind(job.to_string())).await? {
-            Some(row) => rows::payload_of(&row),
+            Some(row) => rows::payload_of(&row, "output", "output_blob"),
             None => Ok(None),
         }
     }

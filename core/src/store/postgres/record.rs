@@ -6,23 +6,16 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use sqlx::{Row, query};
 
-use super::{
-    PostgresStore, relaxed, rows,
-    time::now_after_locks,
-    write::{ids, locked},
-};
+use super::{PostgresStore, relaxed, time::now_after_locks, write::ids};
 use crate::{
     id::{Attempt, JobId, WorkerId},
     job::State,
     store::{
         Attempts, Claim, Claimed, Error, Extended, Lease, Record, Recorded, Rescued, Source,
-        decide::{Jobs, extended},
-        rows::{LeaseRow, array, stored_array},
+        decide::extended,
+        rows::{LeaseRow, array},
     },
 };
-
-const LOCK: &str =
-    concat!(locked!(), "SELECT ", now_after_locks!("$2"), ", ", stored_array!("json_build_array"), "::text FROM j");
 
 /// Extends leases (`$1`, of the jobs `$4`) of worker `$2`. The rows are locked first, in the order of their ids, as everywhere, and found by
 /// them alone: a join with the leases would be planned by guesses about workers and states.
@@ -64,11 +57,9 @@ impl Attempts for PostgresStore {
     }
 
     async fn record(&self, records: &[Record]) -> Result<Vec<Recorded>, Error> {
-        let lock = query(LOCK).bind(ids(records.iter().map(|record| record.job))).bind(self.time.given());
-        let (session, rows, mut ledger) = self.begin(lock).await?;
-        let mut jobs = Jobs::new(rows::stored(&rows)?);
-        let recorded = jobs.record(records, &mut ledger)?;
-        self.commit(session, &jobs, &ledger).await?;
+        let mut begun = self.begin(records.iter().map(|record| record.job)).await?;
+        let recorded = begun.jobs.record(records, &mut begun.ledger)?;
+        begun.commit().await?;
         Ok(recorded)
     }
 

@@ -1,7 +1,7 @@
 //! Rows as Postgres hands them over, to records, purely: a job is a JSON text of `store::rows`. A row that cannot be read back is
 //! `Broken`, never a default.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -19,29 +19,35 @@ use crate::{
     },
 };
 
-/// The call's time: the first column of its rows, latest in the last. What has no rows has nothing to tell at any time.
+/// The call's time: the column `now` of its rows, latest in the last. What has no rows has nothing to tell at any time.
 pub(super) fn now(rows: &[PgRow]) -> Result<Timestamp, Error> {
-    rows.last().map_or(Ok(0), |row| row.try_get(0)).map(Timestamp).map_err(errors::of)
+    rows.last().map_or(Ok(0), |row| row.try_get("now")).map(Timestamp).map_err(errors::of)
 }
 
-/// Jobs from the second column.
+/// Jobs from the first column.
 pub(super) fn stored(rows: &[PgRow]) -> Result<Vec<Stored>, Error> {
-    rows.iter().map(|row| json::<JobRow>(row, 1, "a job").map(Stored::from)).collect()
+    rows.iter().map(|row| json::<JobRow>(row, "a job").map(Stored::from)).collect()
 }
 
-/// The job's input, from the columns three and four.
-pub(super) fn input(row: &PgRow) -> Result<Payload, Error> {
-    payload_at(row, 2)?.ok_or_else(|| Error::broken("a job has an input", sqlx::Error::RowNotFound))
+/// Jobs from the first column, and their inputs.
+pub(super) fn stored_with_inputs(rows: &[PgRow]) -> Result<(Vec<Stored>, HashMap<JobId, Payload>), Error> {
+    let stored = stored(rows)?;
+    let mut inputs = HashMap::with_capacity(rows.len());
+    for (stored, row) in stored.iter().zip(rows) {
+        let input = payload_of(row, "input", "input_blob")?;
+        inputs.insert(stored.job.id, input.ok_or_else(|| Error::broken("a job has an input", sqlx::Error::RowNotFound))?);
+    }
+    Ok((stored, inputs))
 }
 
-/// Jobs from the second column, with key and fingerprint; the only row has no job when none stands.
+/// Jobs from the first column, with key and fingerprint; the only row has no job when none stands.
 pub(super) fn standing(rows: &[PgRow]) -> Result<Vec<Standing>, Error> {
     let mut standing = Vec::new();
     for row in rows {
-        if row.try_get::<Option<&str>, _>(1).map_err(errors::of)?.is_some() {
-            let job = json::<JobRow>(row, 1, "a standing job").map(Stored::from)?.job;
-            let fingerprint = rows::fingerprint(row.try_get(3).map_err(errors::of)?)?;
-            standing.push(Standing { job, idempotency_key: row.try_get(2).map_err(errors::of)?, fingerprint });
+        if row.try_get::<Option<&str>, _>(0).map_err(errors::of)?.is_some() {
+            let job = json::<JobRow>(row, "a standing job").map(Stored::from)?.job;
+            let fingerprint = rows::fingerprint(row.try_get("fingerprint").map_err(errors::of)?)?;
+            standing.push(Standing { job, idempotency_key: row.try_get("idempotency_key").map_err(errors::of)?, fingerprint });
         }
     }
     Ok(standing)
@@ -49,22 +55,18 @@ pub(super) fn standing(rows: &[PgRow]) -> Result<Vec<Standing>, Error> {
 
 /// The job in the only column.
 pub(super) fn job(row: &PgRow) -> Result<JobRecord, Error> {
-    json::<JobRow>(row, 0, "a job").map(|job| Stored::from(job).job)
+    json::<JobRow>(row, "a job").map(|job| Stored::from(job).job)
 }
 
 /// The job of the outbox in the only column.
 pub(super) fn due(row: &PgRow) -> Result<DueJob, Error> {
-    json::<DueRow>(row, 0, "a due job").map(DueJob::from)
+    json::<DueRow>(row, "a due job").map(DueJob::from)
 }
 
-/// A payload from the first two columns, inline and blob.
-pub(super) fn payload_of(row: &PgRow) -> Result<Option<Payload>, Error> {
-    payload_at(row, 0)
-}
-
-fn payload_at(row: &PgRow, first: usize) -> Result<Option<Payload>, Error> {
-    let inline: Option<&str> = row.try_get(first).map_err(errors::of)?;
-    payload(inline.map(Arc::from), row.try_get(first + 1).map_err(errors::of)?)
+/// A payload from its two columns, by their names.
+pub(super) fn payload_of(row: &PgRow, inline: &str, blob: &str) -> Result<Option<Payload>, Error> {
+    let inline: Option<&str> = row.try_get(inline).map_err(errors::of)?;
+    payload(inline.map(Arc::from), row.try_get(blob).map_err(errors::of)?)
 }
 
 /// A row of `event`: its job, seq, kind, at, attempt and data.
@@ -88,8 +90,9 @@ pub(super) fn count(rows: &[PgRow]) -> Result<u64, Error> {
     u64::try_from(count).map_err(|error| Error::broken("a count is not negative", error))
 }
 
-fn json<'r, T: Deserialize<'r>>(row: &'r PgRow, column: usize, what: &'static str) -> Result<T, Error> {
-    let text: &str = row.try_get(column).map_err(errors::of)?;
+/// The row's first column, a JSON text.
+fn json<'r, T: Deserialize<'r>>(row: &'r PgRow, what: &'static str) -> Result<T, Error> {
+    let text: &str = row.try_get(0).map_err(errors::of)?;
     serde_json::from_str(text).map_err(|error| Error::broken(what, error))
 }
 

@@ -9,8 +9,7 @@ use super::{
 };
 use crate::store::{
     Error, Rescued,
-    decide::Jobs,
-    rows::{limit, stored_array},
+    rows::{job_array, limit},
 };
 
 /// Jobs whose lease is over, and jobs that were to start before now, at most `$2` of each.
@@ -22,10 +21,10 @@ const LOCK: &str = concat!(
     now!("$1"),
     " ORDER BY start_deadline_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED) \
      SELECT ",
+    job_array!("json_build_array"),
+    "::text, ",
     now_after_locks!("$1"),
-    ", ",
-    stored_array!("json_build_array"),
-    "::text FROM (SELECT * FROM lost UNION ALL SELECT * FROM late) AS j"
+    " AS now FROM (SELECT * FROM lost UNION ALL SELECT * FROM late) AS j"
 );
 
 const END_LEASES: &str = concat!(
@@ -39,10 +38,9 @@ const END_LEASES: &str = concat!(
 
 impl PostgresStore {
     pub(super) async fn sweep_some(&self, most: usize) -> Result<Vec<Rescued>, Error> {
-        let (session, rows, mut ledger) = self.begin(query(LOCK).bind(self.time.given()).bind(limit(most))).await?;
-        let mut jobs = Jobs::new(rows::stored(&rows)?);
-        let rescued = jobs.sweep(&mut ledger);
-        self.commit(session, &jobs, &ledger).await?;
+        let mut begun = self.begin_by(query(LOCK).bind(self.time.given()).bind(limit(most))).await?;
+        let rescued = begun.jobs.sweep(&mut begun.ledger);
+        begun.commit().await?;
         Ok(rescued)
     }
 

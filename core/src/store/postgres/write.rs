@@ -1,25 +1,43 @@
 //! The two halves of every change of jobs: lock and read them; update them and insert their events. It decides no transition.
 
+use std::collections::HashMap;
+
 use sqlx::{postgres::PgRow, query};
 
 use super::{
     PostgresStore, rows,
     sessions::{Session, Statement},
+    time::now_after_locks,
 };
-use crate::store::{
-    Error,
-    decide::{Jobs, Ledger},
-    rows::{JobUpdate, array},
+use crate::{
+    id::JobId,
+    store::{
+        Error, Payload,
+        decide::{Jobs, Ledger},
+        rows::{JobUpdate, array, job_array, sorted},
+    },
 };
 
-/// Jobs `$1`, locked in the order of their ids, whatever the group: two groups that share jobs wait for each other, and never in a circle.
-/// A row that was waited for is read as it is now. The lock leaves alone who only refers to the job (an event's foreign key).
-macro_rules! locked {
-    () => {
-        "WITH j AS MATERIALIZED (SELECT * FROM job WHERE id = ANY ($1::text[]::uuid[]) ORDER BY id FOR NO KEY UPDATE) "
+/// Locks and reads jobs `$1`, in the order of their ids, whatever the group: two groups that share jobs wait for each other, and never in a
+/// circle. A row that was waited for is read as it is now. The lock leaves alone who only refers to the job (an event's foreign key).
+/// The argument names further columns.
+macro_rules! lock_jobs {
+    ($more:literal) => {
+        concat!(
+            "WITH j AS MATERIALIZED (SELECT * FROM job WHERE id = ANY ($1::text[]::uuid[]) ORDER BY id FOR NO KEY UPDATE) SELECT ",
+            job_array!("json_build_array"),
+            "::text, ",
+            now_after_locks!("$2"),
+            " AS now",
+            $more,
+            " FROM j"
+        )
     };
 }
-pub(super) use locked;
+
+const LOCK: &str = lock_jobs!("");
+
+const LOCK_WITH_INPUTS: &str = lock_jobs!(", j.input, j.input_blob");
 
 /// Inserts events from `$2`, an array of `EventInsert`, at time `$3`.
 macro_rules! insert_events {
@@ -44,18 +62,47 @@ const UPDATE: &str = concat!(
      FROM c WHERE job.id = c.id"
 );
 
+/// A transaction that has locked and read its jobs.
+pub(super) struct Begun<'a> {
+    pub session: Session<'a>,
+    pub jobs: Jobs,
+    pub ledger: Ledger,
+}
+
 impl PostgresStore {
-    /// Begins a transaction by `statement`, which locks and reads jobs, with the time in the first column.
-    pub(super) async fn begin(&self, statement: Statement<'_>) -> Result<(Session<'_>, Vec<PgRow>, Ledger), Error> {
+    /// Begins a transaction with these jobs, locked.
+    pub(super) async fn begin(&self, jobs: impl Iterator<Item = JobId>) -> Result<Begun<'_>, Error> {
+        self.begin_by(query(LOCK).bind(ids(jobs)).bind(self.time.given())).await
+    }
+
+    /// As `begin`, by a statement that finds, locks and reads them.
+    pub(super) async fn begin_by(&self, statement: Statement<'_>) -> Result<Begun<'_>, Error> {
+        let (session, rows) = self.begun(statement).await?;
+        Ok(Begun { session, ledger: Ledger::at(rows::now(&rows)?), jobs: Jobs::new(rows::stored(&rows)?) })
+    }
+
+    /// As `begin`, with the jobs' inputs.
+    pub(super) async fn begin_with_inputs(
+        &self,
+        jobs: impl Iterator<Item = JobId>,
+    ) -> Result<(Begun<'_>, HashMap<JobId, Payload>), Error> {
+        let (session, rows) = self.begun(query(LOCK_WITH_INPUTS).bind(ids(jobs)).bind(self.time.given())).await?;
+        let (stored, inputs) = rows::stored_with_inputs(&rows)?;
+        Ok((Begun { session, ledger: Ledger::at(rows::now(&rows)?), jobs: Jobs::new(stored) }, inputs))
+    }
+
+    async fn begun(&self, statement: Statement<'_>) -> Result<(Session<'_>, Vec<PgRow>), Error> {
         let mut session = self.sessions.take().await?;
         session.begin().await?;
         let rows = session.rows(statement).await?;
-        let ledger = Ledger::at(rows::now(&rows)?);
-        Ok((session, rows, ledger))
+        Ok((session, rows))
     }
+}
 
+impl Begun<'_> {
     /// Writes the changed jobs and the events, and commits. A change may have no event: nothing that a caller sees has changed.
-    pub(super) async fn commit(&self, mut session: Session<'_>, jobs: &Jobs, ledger: &Ledger) -> Result<(), Error> {
+    pub(super) async fn commit(self) -> Result<(), Error> {
+        let Self { mut session, jobs, ledger } = self;
         let changed = jobs.changed();
         if !changed.is_empty() {
             let updates = array(changed.into_iter().map(JobUpdate::of))?;
@@ -66,6 +113,6 @@ impl PostgresStore {
 }
 
 /// Ids as an array of texts, for `$1::text[]::uuid[]`.
-pub(super) fn ids(ids: impl Iterator<Item = crate::id::JobId>) -> Vec<String> {
-    crate::store::rows::sorted(ids).iter().map(ToString::to_string).collect()
+pub(super) fn ids(ids: impl Iterator<Item = JobId>) -> Vec<String> {
+    sorted(ids).iter().map(ToString::to_string).collect()
 }

@@ -10,13 +10,13 @@ use crate::{
     store::{
         Claim, Claimed, Error, Payload,
         decide::{Jobs, Ledger},
-        rows::{id_array, stored_array},
+        rows::{id_array, job_array},
     },
 };
 
 const BEGIN: &str = concat!(
     "BEGIN IMMEDIATE; SELECT json_group_array(json_array(",
-    stored_array!("json_array"),
+    job_array!("json_array"),
     ", j.input, j.input_blob)) FROM json_each(?1) AS wanted CROSS JOIN job AS j ON j.id = wanted.value"
 );
 

@@ -13,13 +13,13 @@ use crate::{
     store::{
         Attempts, Claim, Claimed, Error, Extended, Lease, Record, Recorded, Rescued, Source,
         decide::{Jobs, Ledger, extended},
-        rows::{LeaseRow, array, id_array, stored_array},
+        rows::{LeaseRow, array, id_array, job_array},
     },
 };
 
 const BEGIN: &str = concat!(
     "BEGIN IMMEDIATE; SELECT json_group_array(",
-    stored_array!("json_array"),
+    job_array!("json_array"),
     ") FROM json_each(?1) AS wanted CROSS JOIN job AS j ON j.id = wanted.value"
 );
 

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// Groups of `stored_array!`, as jobs.
+/// Groups of `job_array!`, as jobs.
 pub(super) fn stored(rows: &[SqliteRow]) -> Result<Vec<Stored>, Error> {
     let mut stored: Vec<Stored> = Vec::new();
     for row in rows {

@@ -12,13 +12,13 @@ use super::{
 use crate::{
     id::{IdempotencyKey, JobId},
     store::{
-        Cancelled, Error, NewJob, Submissions, Submitted,
+        Acceptance, Cancelled, Error, NewJob, Submissions, Submitted,
         decide::{Accepted, Jobs, Ledger, accept},
-        rows::{JobInsert, array, id_array, job_array, stored_array},
+        rows::{JobInsert, array, id_array, job_array},
     },
 };
 
-/// Begins, and reads the jobs that stand under these ids (`?1`) or idempotency keys (`?2`).
+/// Begins, and reads the jobs that stand under these ids (`?1`, those of jobs that are run again too) or idempotency keys (`?2`).
 const BEGIN: &str = concat!(
     "BEGIN IMMEDIATE; SELECT json_group_array(json_array(",
     job_array!("json_array"),
@@ -26,8 +26,8 @@ const BEGIN: &str = concat!(
        OR j.idempotency_key IN (SELECT value FROM json_each(?2))"
 );
 
-/// Inserts jobs (`?1`) and their events (`?2`) at `?3` and commits.
-macro_rules! insert_and_commit {
+/// Inserts jobs (`?1`) and their events (`?2`) at `?3`.
+macro_rules! insert_with_events {
     () => {
         concat!(
             "WITH new AS MATERIALIZED (SELECT value FROM json_each(?1)) \
@@ -40,38 +40,47 @@ macro_rules! insert_and_commit {
                value ->> 'retry_of', value ->> 'traceparent', value ->> 'idempotency_key', unhex(value ->> 'fingerprint'), \
                value ->> 'input', value ->> 'input_blob' \
              FROM new; ",
-            insert_events!(),
-            "; COMMIT"
+            insert_events!()
         )
     };
 }
 
 /// A whole transaction in one text. It fails, and nothing is written, when an id or key is taken.
-const INSERT_ALL: &str = concat!("BEGIN IMMEDIATE; ", insert_and_commit!());
+const INSERT_ALL: &str = concat!("BEGIN IMMEDIATE; ", insert_with_events!(), "; COMMIT");
 
-/// The end of a transaction that has seen which jobs stand.
-const INSERT_REST: &str = insert_and_commit!();
+/// The end of a transaction that has seen which jobs stand; marks those that are run again (`?4`).
+const INSERT_REST: &str = concat!(
+    insert_with_events!(),
+    "; UPDATE job SET retried_by = r.value ->> 'by' FROM json_each(?4) AS r WHERE job.id = r.value ->> 'job'; COMMIT"
+);
 
 /// Begins, and reads the jobs of these ids (`?1`).
 const BEGIN_CANCEL: &str = concat!(
     "BEGIN IMMEDIATE; SELECT json_group_array(",
-    stored_array!("json_array"),
+    job_array!("json_array"),
     ") FROM json_each(?1) AS wanted CROSS JOIN job AS j ON j.id = wanted.value"
 );
 
 #[async_trait]
 impl Submissions for SqliteStore {
-    async fn submit(&self, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, Error> {
+    async fn submit_as(&self, jobs: Vec<NewJob>, acceptance: Acceptance) -> Result<Vec<Submitted>, Error> {
+        if jobs.iter().any(|new| new.retry_of.is_some()) {
+            return self.submit_among_standing(&jobs, acceptance).await;
+        }
         // Nearly every group is all new: it is written without looking first. One that is not is refused by the schema.
         let mut turn = self.writer.turn(Durability::Disk).await?;
         let mut ledger = Ledger::at(self.clock.now());
-        let accepted = accept(&jobs, Vec::new(), &mut ledger);
-        match turn.whole(insert(INSERT_ALL, &jobs, &accepted, &ledger)?).await {
-            Ok(_) => return Ok(accepted.answers),
-            Err(error) if errors::is_taken(&error) => drop(turn),
-            Err(error) => return Err(error),
+        let accepted = accept(&jobs, acceptance, Vec::new(), &mut ledger);
+        if !ledger.events.is_empty() {
+            match turn.whole(insert(INSERT_ALL, &jobs, &accepted, &ledger)?).await {
+                Ok(_) => return Ok(accepted.answers),
+                Err(error) if errors::is_taken(&error) => (),
+                Err(error) => return Err(error),
+            }
         }
-        self.submit_among_standing(&jobs).await
+        // A whole that contradicts itself comes here too: which of its jobs stand already is told all the same.
+        drop(turn);
+        self.submit_among_standing(&jobs, acceptance).await
     }
 
     async fn cancel(&self, wanted: Vec<JobId>) -> Result<Vec<Option<Cancelled>>, Error> {
@@ -87,16 +96,17 @@ impl Submissions for SqliteStore {
 
 impl SqliteStore {
     /// Looks at the jobs that stand first, then writes the others.
-    async fn submit_among_standing(&self, jobs: &[NewJob]) -> Result<Vec<Submitted>, Error> {
-        let ids = id_array(jobs.iter().map(|new| new.id))?;
+    async fn submit_among_standing(&self, jobs: &[NewJob], acceptance: Acceptance) -> Result<Vec<Submitted>, Error> {
+        let ids = id_array(jobs.iter().flat_map(|new| [Some(new.id), new.retry_of]).flatten())?;
         let keys = array(jobs.iter().filter_map(|new| new.idempotency_key.as_ref().map(IdempotencyKey::as_str)))?;
         let (mut turn, standing) = self.begin(Durability::Disk, query(BEGIN).bind(ids).bind(keys)).await?;
         let mut ledger = Ledger::at(self.clock.now());
-        let accepted = accept(jobs, rows::standing(&standing)?, &mut ledger);
+        let accepted = accept(jobs, acceptance, rows::standing(&standing)?, &mut ledger);
         if ledger.events.is_empty() {
             turn.nothing_written().await?;
         } else {
-            turn.whole(insert(INSERT_REST, jobs, &accepted, &ledger)?).await?;
+            let retried = array(&accepted.retried)?;
+            turn.whole(insert(INSERT_REST, jobs, &accepted, &ledger)?.bind(retried)).await?;
         }
         Ok(accepted.answers)
     }

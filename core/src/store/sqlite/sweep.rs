@@ -6,16 +6,16 @@ use super::{SqliteStore, connection::Durability, rows};
 use crate::store::{
     Error, Rescued,
     decide::{Jobs, Ledger},
-    rows::{limit, stored_array},
+    rows::{job_array, limit},
 };
 
 /// Jobs whose lease is over at `?1`, and jobs that were to start before it, at most `?2` of each.
 const BEGIN: &str = concat!(
     "BEGIN IMMEDIATE; SELECT json_group_array(json(job)) FROM (SELECT ",
-    stored_array!("json_array"),
+    job_array!("json_array"),
     " AS job FROM job AS j INDEXED BY job_leased WHERE j.lease_until <= ?1 ORDER BY j.lease_until LIMIT ?2); \
      SELECT json_group_array(json(job)) FROM (SELECT ",
-    stored_array!("json_array"),
+    job_array!("json_array"),
     " AS job FROM job AS j INDEXED BY job_start_deadline \
      WHERE j.state = 'queued' AND j.started_at IS NULL AND j.start_deadline_at < ?1 ORDER BY j.start_deadline_at LIMIT ?2)"
 );

@@ -19,7 +19,7 @@ use crate::{
     estimate::{Estimate, Source},
     id::{JobId, WorkerId},
     job::State,
-    store::{Attempts, Claim, Error, JobFilter, Jobs, NewJob, Page, Payload, Submissions, Submitted},
+    store::{Attempts, Claim, Error, JobFilter, Jobs, NewJob, Page, Payload, Start, Submissions, Submitted},
 };
 
 fn settings() -> config::Store {
@@ -53,7 +53,7 @@ fn job(input_bytes: usize) -> NewJob {
         lane: "instant".parse().expect("name"),
         estimate: Estimate { p50_ms: 1.0, p90_ms: 1.5, source: Source::Manifest },
         attempts_max: 3,
-        due_in: Duration::ZERO,
+        start: Start::In(Duration::ZERO),
         start_deadline: None,
         run_timeout: Duration::from_secs(30),
         retry_of: None,
@@ -120,8 +120,8 @@ async fn a_newer_schema_is_refused_and_left_alone() {
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'x', 1, x'00', 0)";
     query(newer).execute(&mut outsider(&path).await).await.expect("a newer version was here");
     let error = open(&path).await.expect_err("refused");
-    assert!(matches!(error, Error::SchemaUnknown { found: 9999, known } if known < 9999), "{error:?}");
-    assert_eq!(error.to_string(), "the store has schema version 9999, this program knows up to 1");
+    let Error::SchemaUnknown { found: 9999, known } = error else { panic!("{error:?}") };
+    assert_eq!(error.to_string(), format!("the store has schema version 9999, this program knows up to {known}"));
 }
 
 #[tokio::test]
@@ -243,14 +243,18 @@ async fn a_process_that_dies_in_the_middle_of_a_write_leaves_nothing_of_it() {
 }
 
 #[tokio::test]
-async fn a_list_of_failed_jobs_walks_neither_the_table_nor_a_sort() {
+async fn a_list_of_failed_or_dead_jobs_walks_neither_the_table_nor_a_sort() {
     let (folder, path, _) = with_one_job().await;
     let mut outsider = outsider(&path).await;
-    let explain = format!("EXPLAIN QUERY PLAN {}", super::read::LIST_UNSUCCESSFUL);
-    let rows = sqlx::query(sqlx::AssertSqlSafe(explain)).fetch_all(&mut outsider).await.expect("a plan");
-    let plan: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, "detail")).collect();
-    let plan = plan.join("; ");
-    assert!(plan.contains("job_unsuccessful (state=? AND (created_at,id)<(?,?))"), "{plan}");
-    assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    let rows = [
+        (super::read::LIST_UNSUCCESSFUL, "job_unsuccessful (state=? AND (created_at,id)<(?,?))"),
+        (super::dead::LIST_DEAD, "SEARCH j USING INDEX job_dead (finished_at>? AND"),
+    ];
+    for (list, expected) in rows {
+        let rows = query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {list}"))).fetch_all(&mut outsider).await.expect("a plan");
+        let plan: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, "detail")).collect();
+        let plan = plan.join("; ");
+        assert!(plan.contains(expected) && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
     drop(folder);
 }

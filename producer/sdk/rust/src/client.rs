@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
+    batch::{Batch, Outcome},
     catalog::{Lane, Models},
     error::Error,
     events::Events,
@@ -131,6 +132,28 @@ impl Client {
             })
             .await?;
         server.read_json(response).await
+    }
+
+    /// Submits many jobs in one request, and tells what became of each, in order: one that is refused hinders no other, unless the
+    /// batch is atomic. Those that were accepted are durable when it returns. Safe to repeat: all tries of one call carry one key.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] when the server refuses the whole: too many jobs, too many bytes, or an atomic batch with a job that is
+    /// refused; [`Error::Unreachable`], [`Error::Timeout`] when it stays away.
+    pub async fn submit_all(&self, batch: &Batch) -> Result<Vec<Outcome>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            jobs: Vec<Outcome>,
+        }
+        let key = batch.key.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
+        let body = batch.to_body()?;
+        let place = &self.producer;
+        let request = || {
+            let request = self.request(place, Method::POST, "v1/jobs:batch").header("Idempotency-Key", format!("\"{key}\""));
+            request.header("Content-Type", "application/json").body(body.clone())
+        };
+        let response = place.server.send(Repeat::Safe, request).await?;
+        place.server.read_json::<Answer>(response).await.map(|answer| answer.jobs)
     }
 
     /// The job as it stands, with its output once it has succeeded.

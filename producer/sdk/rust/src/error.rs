@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +75,7 @@ impl Error {
 }
 
 /// A refusal as the server words it (RFC 9457).
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Problem {
     /// The HTTP status.
@@ -94,7 +94,7 @@ pub struct Problem {
     #[serde(default)]
     pub retryable: bool,
     /// What is wrong with the request's body, place by place.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<InputProblem>,
     /// When to come back, if the server said so.
     #[serde(skip)]
@@ -102,7 +102,7 @@ pub struct Problem {
 }
 
 /// One thing that is wrong with a request's body.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct InputProblem {
     /// JSON pointer (RFC 6901) into the body.

@@ -143,6 +143,9 @@ pub struct Job {
     pub id: JobId,
     /// Where it stands.
     pub state: State,
+    /// Whether it is queued for a time that has not come.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scheduled: bool,
     /// What runs.
     pub model: String,
     /// Which version.
@@ -225,6 +228,8 @@ pub struct Submission {
     #[serde(skip_serializing_if = "Option::is_none")]
     delay_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    start_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     start_deadline_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     run_timeout_ms: Option<u64>,
@@ -246,6 +251,7 @@ impl Submission {
             input: serde_json::value::to_raw_value(input).map_err(Error::Input)?,
             expected_ms: None,
             delay_ms: None,
+            start_at: None,
             start_deadline_ms: None,
             run_timeout_ms: None,
             attempts_max: None,
@@ -279,9 +285,14 @@ impl Submission {
         Self { expected_ms: Some(millis(run)), ..self }
     }
 
-    /// Starts not before this long from now.
+    /// Starts not before this long from now. Replaces a time given before.
     pub fn delayed(self, by: Duration) -> Self {
-        Self { delay_ms: Some(millis(by)), ..self }
+        Self { delay_ms: Some(millis(by)), start_at: None, ..self }
+    }
+
+    /// Starts not before this time, as RFC 3339 (`2026-12-01T08:00:00Z`), which the server checks. Replaces a delay given before.
+    pub fn starting_at(self, time: impl Into<String>) -> Self {
+        Self { start_at: Some(time.into()), delay_ms: None, ..self }
     }
 
     /// Expires the job when it has not started this long after it was due.
@@ -334,5 +345,8 @@ mod tests {
             .with_attempts_max(4);
         let expected = r#"{"model":"m","version":"2","input":{"a":1},"expected_ms":5,"delay_ms":1000,"start_deadline_ms":2000,"run_timeout_ms":3000,"attempts_max":4}"#;
         assert_eq!(serde_json::to_string(&full).expect("json"), expected);
+        let scheduled = full.starting_at("2026-12-01T08:00:00Z");
+        let expected = expected.replace(r#""delay_ms":1000"#, r#""start_at":"2026-12-01T08:00:00Z""#);
+        assert_eq!(serde_json::to_string(&scheduled).expect("json"), expected, "one of both");
     }
 }

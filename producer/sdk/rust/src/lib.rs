@@ -24,6 +24,7 @@
 //! # }
 //! ```
 
+mod batch;
 mod catalog;
 mod client;
 mod error;
@@ -35,6 +36,7 @@ mod list;
 mod send;
 mod sse;
 
+pub use batch::{Batch, Outcome, OutcomeStatus};
 pub use catalog::{BrokenModel, Cost, Lane, Model, Models, Tensor};
 pub use client::Client;
 pub use error::{Error, InputProblem, Problem};

@@ -27,6 +27,28 @@ async fn all_tries_of_one_submit_carry_one_key_and_two_submits_two() {
 }
 
 #[tokio::test]
+async fn all_tries_of_one_batch_carry_one_key_and_its_answer_is_told_job_by_job() {
+    let body = format!(
+        r#"{{"accepted":1,"jobs":[{{"status":"accepted","job":{JOB}}},{{"status":"deferred","job":{JOB}}},
+        {{"status":"refused","problem":{{"status":404,"code":"unknown_model","detail":"There is no model m."}}}}]}}"#
+    );
+    let server = FakeServer::start(vec![String::new(), answer("200 OK", "", &body)]).await;
+    let client = Client::new(&server.url).expect("a client");
+    let batch = Batch::new([submission(), submission(), submission()]).expect("json");
+    let outcomes = client.submit_all(&batch).await.expect("answered");
+    let words: Vec<_> = outcomes.iter().map(|outcome| outcome.status).collect();
+    assert_eq!(words, [crate::OutcomeStatus::Accepted, crate::OutcomeStatus::Unknown, crate::OutcomeStatus::Refused]);
+    let results: Vec<_> =
+        outcomes.into_iter().map(|outcome| outcome.into_result().map_err(|problem| problem.to_string())).collect();
+    assert!(results[0].is_ok() && results[1].is_ok(), "an unknown word with a job is a job: {results:?}");
+    assert_eq!(results[2].as_ref().expect_err("refused"), "There is no model m.");
+    let requests = server.requests().await;
+    assert!(requests[1].starts_with("POST /v1/jobs:batch HTTP/1.1"), "{}", requests[1]);
+    assert!(header(&requests[0], "idempotency-key").is_some());
+    assert_eq!(header(&requests[0], "idempotency-key"), header(&requests[1], "idempotency-key"));
+}
+
+#[tokio::test]
 async fn a_named_job_is_put_and_a_wait_is_asked_for_in_the_header() {
     let server = FakeServer::start(vec![answer("200 OK", "", JOB)]).await;
     let client = Client::new(&format!("{}/behind/a/proxy", server.url)).expect("a client");
