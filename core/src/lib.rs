@@ -18,6 +18,7 @@ pub mod job;
 pub mod lane;
 pub mod limits;
 pub mod model;
+pub mod offload;
 pub mod problem;
 pub mod retry;
 pub mod schedule;

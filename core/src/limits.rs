@@ -12,6 +12,8 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Longest time that a request body may take to arrive, in seconds.
 pub const BODY_READ_SECS_MAX: u64 = 30;
+/// Bytes of JSON that are parsed on the executor, which takes a millisecond at most; longer texts are parsed beside it.
+pub const EXECUTOR_BYTES_MAX: usize = 128 * 1024;
 /// Deepest nesting of a request body. Models nest to `TENSOR_RANK_MAX` and a few levels around it.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Most keys in a request body, over all its objects.

@@ -84,6 +84,8 @@ pub struct Checked<'a> {
     pub manifest: &'a Manifest,
     /// The input's size, as `check_input` returned it.
     pub size: f64,
+    /// The submission's fingerprint.
+    pub fingerprint: [u8; 32],
     /// The input where it is stored.
     pub input: Payload,
     /// The lanes to route to.
@@ -103,7 +105,7 @@ pub fn new_job(submission: &Submission, checked: Checked<'_>) -> NewJob {
         version: checked.manifest.version.clone(),
         input: checked.input,
         idempotency_key: submission.idempotency_key.clone(),
-        fingerprint: fingerprint(submission),
+        fingerprint: checked.fingerprint,
         lane: lane.name.clone(),
         estimate,
         attempts_max: submission.attempts_max.unwrap_or(checked.attempts_max),

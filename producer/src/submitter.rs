@@ -4,6 +4,7 @@
 
 mod batch;
 mod dead;
+mod fit;
 #[cfg(test)]
 mod tests;
 
@@ -24,16 +25,17 @@ use siding_core::{
     job::State,
     lane::Lanes,
     limits,
-    model::repository::{Model, Repository, Unresolved},
+    model::repository::Repository,
+    offload::{NoResult, Offload},
     retry::{Policy, retry},
     store::{
         self, Cancelled, Dead, DueJob, JobRecord, NewJob, Submissions, Submitted,
         group::{CallError, Grouped, Place},
     },
     telemetry::{DealtWith, Metrics, trace_id},
-    tensor::InputProblem,
 };
 
+use self::fit::{Fitter, Fitting};
 use crate::{
     admission::{self, Checked},
     dispatch::Outbox,
@@ -50,6 +52,8 @@ pub struct Parts {
     pub repository: Arc<Repository>,
     /// Where inputs too large for a row go.
     pub blobs: Blobs,
+    /// Where large inputs are checked.
+    pub offload: Offload,
     /// Where rows go.
     pub submissions: Arc<dyn Submissions>,
     /// Where jobs that are to be run again are read, and dead ones dropped.
@@ -80,14 +84,6 @@ pub struct Submitter {
     drain: Drain,
 }
 
-/// A submission that fits its model.
-struct Fitting {
-    submission: Submission,
-    model: Arc<Model>,
-    /// The input's size, as `check_input` returned it.
-    size: f64,
-}
-
 impl Submitter {
     /// Starts the group commit on `drain`.
     #[must_use]
@@ -109,7 +105,7 @@ impl Submitter {
 
     async fn accept(&self, submission: Submission) -> Result<Accepted, Refusal> {
         self.admit()?;
-        let fitting = self.fit(submission)?;
+        let fitting = self.fit(submission).await?;
         // Held until the answer: a second request with the key meanwhile is a conflict, whatever its payload.
         let _guard = match &fitting.submission.idempotency_key {
             Some(key) => Some(self.in_flight.enter(key).ok_or(Refusal::InFlight)?),
@@ -120,25 +116,25 @@ impl Submitter {
         self.commit(place, job).await
     }
 
-    /// Checks what needs neither store nor blobs.
-    fn fit(&self, submission: Submission) -> Result<Fitting, Refusal> {
-        let problems = admission::problems(&submission, self.parts.clock.now());
-        if !problems.is_empty() {
-            return Err(Refusal::Invalid(problems));
-        }
-        let model = self.resolve(&submission)?;
-        let size = model.manifest.check_input(&submission.input).map_err(|problems| Refusal::Invalid(below_input(problems)))?;
-        Ok(Fitting { submission, model, size })
+    /// Checks what needs neither store nor blobs, beside the executor when it is long.
+    async fn fit(&self, submission: Submission) -> Result<Fitting, Refusal> {
+        let (fitter, bytes) = (self.fitter(), submission.input.len());
+        self.parts.offload.run(bytes, move || fitter.fit(submission)).await.unwrap_or_else(|no_result| Err(internal(no_result)))
+    }
+
+    fn fitter(&self) -> Fitter {
+        Fitter { repository: self.parts.repository.clone(), now: self.parts.clock.now() }
     }
 
     /// The job's row, once its input lies where the row says.
     async fn with_stored_input(&self, fitting: Fitting) -> Result<NewJob, Refusal> {
-        let Fitting { submission, model, size } = fitting;
+        let Fitting { submission, model, size, fingerprint } = fitting;
         let input = self.parts.blobs.store_text(submission.input.clone()).await;
         let input = input.map_err(|error| failed("inputs cannot be stored", error.transience(), error))?;
         let checked = Checked {
             manifest: &model.manifest,
             size,
+            fingerprint,
             input,
             lanes: &self.parts.lanes,
             attempts_max: self.parts.settings.attempts_max,
@@ -156,18 +152,6 @@ impl Submitter {
             });
         }
         Ok(())
-    }
-
-    fn resolve(&self, submission: &Submission) -> Result<Arc<Model>, Refusal> {
-        let model = submission.model.clone();
-        self.parts.repository.resolve(&model, submission.version.as_ref()).map_err(|unresolved| match unresolved {
-            Unresolved::UnknownModel { known } => Refusal::UnknownModel { model, known },
-            Unresolved::UnknownVersion { known, .. } => match submission.version.clone() {
-                Some(version) => Refusal::UnknownVersion { model, version, known },
-                None => Refusal::UnknownModel { model, known },
-            },
-            Unresolved::Broken { why } => Refusal::BrokenModel { model, why },
-        })
     }
 
     /// What a caller is told whose call through a group came to nothing.
@@ -287,8 +271,8 @@ fn stopping() -> Refusal {
     Refusal::Unavailable { why: "the service is stopping", retry_after: RETRY_AFTER, source: None }
 }
 
-fn below_input(problems: Vec<InputProblem>) -> Vec<InputProblem> {
-    problems.into_iter().map(|problem| InputProblem { pointer: format!("/input{}", problem.pointer), ..problem }).collect()
+fn internal(no_result: NoResult) -> Refusal {
+    Refusal::Internal { why: "the check of an input has no result", source: Box::new(no_result) }
 }
 
 /// What passes is worth coming back for; what does not is the operator's.

@@ -50,6 +50,34 @@ async fn a_batch_whose_answer_is_lost_is_its_jobs_once(profile: Profile) {
     system.finish().await;
 }
 
+async fn a_thousand_jobs_that_died_are_replayed_once_although_answers_are_lost(profile: Profile) {
+    let system = TestSystem::on(profile).await;
+    let jobs = (0..1000).map(|key| {
+        let script = json!({"op": "fail", "times": 1, "key": format!("dies {key}")});
+        Submission::new("scripted", &script).expect("a script is JSON").with_attempts_max(1)
+    });
+    let outcomes = system.client.submit_all(&Batch::new(jobs).expect("JSON")).await.expect("answered");
+    for outcome in outcomes {
+        let job = outcome.into_result().expect("accepted");
+        assert_eq!(system.ended(stored_id(job.id)).await.state, State::Failed);
+    }
+    // Each of two operators loses answers on the way; together they ask until none is left.
+    system.faults.inject(Call::Submit, Fault::AnswerLost, 3);
+    let all = siding_client::Deal::matching(siding_client::DeadFilter::default());
+    let operator = async || {
+        while system.client.replay_dead(&all).await.map_or(true, |dealt| dealt.more || !dealt.jobs.is_empty()) {}
+    };
+    tokio::join!(operator(), operator());
+    assert_eq!(system.faults.left(Call::Submit), 0, "the faults were met");
+    let jobs = invariants::all_jobs(&*system.seams.jobs).await;
+    let firsts: std::collections::HashSet<_> = jobs.iter().filter_map(|job| job.retry_of).collect();
+    assert_eq!((jobs.len(), firsts.len()), (2000, 1000), "each was run again once");
+    for job in jobs.iter().filter(|job| job.retry_of.is_some()) {
+        assert_eq!(system.ended(job.id).await.state, State::Succeeded);
+    }
+    system.finish().await;
+}
+
 async fn a_refused_claim_pauses_the_worker_and_loses_nothing(profile: Profile) {
     a_hundred_jobs_survive(profile, Call::Claim, Fault::Refused, 3).await;
 }
@@ -86,6 +114,7 @@ siding_tests::on_every_profile!(
     a_refused_submission_is_tried_again_by_the_service,
     a_submission_whose_answer_is_lost_is_one_job,
     a_batch_whose_answer_is_lost_is_its_jobs_once,
+    a_thousand_jobs_that_died_are_replayed_once_although_answers_are_lost,
     a_refused_claim_pauses_the_worker_and_loses_nothing,
     a_claim_whose_answer_is_lost_is_found_by_the_sweep,
     a_refused_record_is_tried_again_until_the_store_takes_it,

@@ -11,8 +11,8 @@ use siding_core::{
     envelope::Envelope,
     id::{JobId, LaneName, WorkerId},
     store::{
-        Attempts, Cancelled, Claim, Claimed, Dispatch, DueJob, Error, Extended, Lease, Lost, NewJob, Publication, Record, RecordChange,
-        Recorded, Rescued, Submissions, Submitted,
+        Attempts, Cancelled, Claim, Claimed, Dispatch, DueJob, Error, Extended, Lease, Lost, NewJob, Publication, Record,
+        RecordChange, Recorded, Rescued, Submissions, Submitted,
     },
 };
 

@@ -3,6 +3,7 @@
 pub mod args;
 mod catalog;
 mod config;
+mod dead;
 pub mod exit;
 mod jobs;
 mod migrate;
@@ -64,6 +65,7 @@ async fn run_async(cli: Cli, wrap: fn(Seams) -> Seams) -> Result<(), Failed> {
         Command::Submit(args) => submit::run(&client(&cli.global)?, &output, args).await,
         Command::Jobs { command } => run_jobs(&client(&cli.global)?, &output, command).await,
         Command::Config { command } => config::run(&output, command),
+        Command::Dead { command } => dead::run(&client(&cli.global)?, &output, command).await,
         Command::Models => catalog::models(&client(&cli.global)?, &output).await,
         Command::Lanes => catalog::lanes(&client(&cli.global)?, &output).await,
         Command::Doctor(args) => doctor::run(&client(&cli.global)?, &output, args).await,

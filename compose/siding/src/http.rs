@@ -42,7 +42,7 @@ pub fn router(services: &Services) -> Router {
             follower: follower.clone(),
             catalog: producer.repository.clone(),
             lanes: producer.lanes.clone(),
-            bodies: Bodies::default(),
+            bodies: Bodies::new(producer.offload.clone()),
             batches: Batches::default(),
         }));
     }

@@ -197,6 +197,44 @@ fn many_jobs_come_from_lines_and_each_is_told() {
 }
 
 #[test]
+fn dead_jobs_are_listed_shown_run_again_and_dropped() {
+    let server = Server::start();
+    let fail = |key: &str| format!(r#"{{"op":"fail","times":1,"key":"{key}","message":"as asked"}}"#);
+    let mut dead = Vec::new();
+    for key in ["a", "b", "c"] {
+        // Its first attempt fails, and so does the job: it may fail once.
+        let job = format!(r#"{{"model":"script","input":{},"attempts_max":1}}"#, fail(key));
+        fs::write(server.folder.path().join("job.jsonl"), job).expect("written");
+        let id = server.check(&["submit", "--jsonl", "job.jsonl", "--quiet"], 0).trim().to_owned();
+        server.check(&["jobs", "watch", &id, "--quiet"], 1);
+        dead.insert(0, id);
+    }
+    let list = |args: &[&str]| server.check(&[&["dead", "list", "--quiet"], args].concat(), 0);
+    assert_eq!(list(&[]).lines().collect::<Vec<_>>(), dead);
+    assert_eq!(list(&["--code", "runtime_error", "--model", "script", "--limit", "2"]).lines().count(), 2);
+    assert_eq!(list(&["--until", "2020-01-01T00:00:00Z"]), "");
+    let table = server.check(&["dead", "list"], 0);
+    assert!(table.starts_with("JOB") && table.contains("runtime_error") && table.contains("as asked"), "{table}");
+    let shown = server.check(&["dead", "show", &dead[0]], 0);
+    assert!(shown.contains("failed       runtime_error: "), "{shown}");
+
+    let dry = server.check(&["dead", "replay", "--code", "runtime_error", "--dry-run"], 0);
+    assert!(dry.ends_with("3 would be replayed\n"), "{dry}");
+    let again = server.check(&["dead", "replay", &dead[0], "--quiet"], 0);
+    server.check(&["jobs", "watch", again.trim(), "--quiet"], 0);
+    server.check(&["dead", "replay", &dead[0]], 2);
+    assert!(server.check(&["jobs", "get", &dead[0]], 0).contains(again.trim()), "the lineage is shown");
+    let dropped = server.check(&["dead", "drop", "--all", "--limit", "1"], 0);
+    assert!(dropped.contains(&dead[1]) && dropped.ends_with("1 dropped\n"), "{dropped}");
+    let rest = server.check(&["dead", "replay", "--all", "--output", "json"], 0);
+    let rest: serde_json::Value = serde_json::from_str(&rest).expect("JSON");
+    assert_eq!(rest["jobs"][0]["id"], dead[2].as_str());
+    assert_eq!(list(&[]), "");
+    server.check(&["dead", "drop", NOBODY], 2);
+    server.check(&["dead", "replay", "--since", "yesterday"], 2);
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let server = Server::start();
     server.check(&["submit", "script", "--input", r#"{"op":"stream","chunks":2000}"#, "--wait", "--quiet"], 0);

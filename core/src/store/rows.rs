@@ -13,6 +13,7 @@ use crate::{
     estimate::{self, Estimate},
     id::{Attempt, EventSeq, IdempotencyKey, JobId, LaneName, MessageId, ModelName, ModelVersion, WorkerId},
     job::{Failure, FailureCode, State},
+    limits,
 };
 
 /// A job as one JSON array in the order of `JobRow`, of a table called `j`, as a literal for `concat!`; the argument is the dialect's
@@ -304,6 +305,24 @@ fn unhex(digits: &str) -> Option<[u8; 32]> {
 pub(super) fn array<T: Serialize>(rows: impl IntoIterator<Item = T>) -> Result<String, Error> {
     let rows: Vec<T> = rows.into_iter().collect();
     serde_json::to_string(&rows).map_err(|error| Error::broken("rows as JSON", error))
+}
+
+/// As `array`, for rows that may be long: a batch's inputs are 16 MiB. Between two pieces of the text, whoever else has something to do
+/// gets onto the executor.
+pub(super) async fn long_array<T: Serialize>(rows: &[T]) -> Result<String, Error> {
+    let (mut text, mut piece_begins) = (String::from("["), 0);
+    for row in rows {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push_str(&serde_json::to_string(row).map_err(|error| Error::broken("rows as JSON", error))?);
+        if text.len() - piece_begins > limits::EXECUTOR_BYTES_MAX {
+            piece_begins = text.len();
+            tokio::task::yield_now().await;
+        }
+    }
+    text.push(']');
+    Ok(text)
 }
 
 /// Ids as one JSON array, in order and without repeats: each job is read once, however often it is named.

@@ -72,7 +72,7 @@ impl Batches {
 pub async fn submit(State(state): State<Arc<ProducerState>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let open = state.batches.open()?;
     let (key, trace) = (idempotency_key(&headers)?, traceparent(&headers));
-    let request = state.bodies.read_with(&headers, body, |body| read(body, trace.as_deref())).await?;
+    let request = state.bodies.read_with(&headers, body, move |body| read(body, trace.as_deref())).await?;
     let (jobs, acceptance) = request.value;
     let outcomes = state.intake.submit_batch(Batch { jobs, key, acceptance }).await.map_err(refusal::problem)?;
     if acceptance == Acceptance::Whole && outcomes.iter().any(Result::is_err) {
@@ -99,7 +99,7 @@ fn read_job(text: &RawValue, trace: Option<&str>) -> Result<Submission, Problem>
             WrongValue { pointer: "/idempotency_key".into(), detail: "cannot stand beside id: each names the job".into() };
         return Err(Problem::new(Code::InvalidRequest, "The job has an id and a key.").with_errors(vec![wrong]));
     }
-    Ok(Submission { id, idempotency_key, ..submission(&item.into_request(), trace.map(str::to_owned))? })
+    Ok(Submission { id, idempotency_key, ..submission(item.into_request(), trace.map(str::to_owned))? })
 }
 
 fn show(state: &ProducerState, index: usize, outcome: Result<Accepted, Refusal>) -> BatchOutcome {

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use siding_core::{
     api::json,
     limits,
+    offload::Offload,
     problem::{Code, Problem},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,34 +27,38 @@ const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct Bodies {
     room: Arc<Semaphore>,
     patience: Duration,
+    offload: Offload,
 }
 
-impl Default for Bodies {
-    /// `limits::BODIES_BYTES_MAX` of room, and `limits::BODY_READ_SECS_MAX` for a body to arrive.
-    fn default() -> Self {
-        Self::new(limits::BODIES_BYTES_MAX, Duration::from_secs(limits::BODY_READ_SECS_MAX))
-    }
-}
-
-/// A body in hand, as a `T`, and the room it takes: given back when dropped.
+/// A body in hand, as a `T`, and the room it takes, given back when that is dropped.
 pub struct Held<T> {
     /// The parsed body.
     pub value: T,
-    _room: Option<OwnedSemaphorePermit>,
+    /// Its place.
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 impl Bodies {
+    /// `limits::BODIES_BYTES_MAX` of room, and `limits::BODY_READ_SECS_MAX` for a body to arrive. Large ones are parsed on `offload`.
+    #[must_use]
+    pub fn new(offload: Offload) -> Self {
+        Self::of(limits::BODIES_BYTES_MAX, Duration::from_secs(limits::BODY_READ_SECS_MAX), offload)
+    }
+
     /// Room for `bytes_max`; a body may take `patience` to arrive.
     #[must_use]
-    pub fn new(bytes_max: usize, patience: Duration) -> Self {
-        Self { room: Arc::new(Semaphore::new(bytes_max / PIECE_BYTES)), patience }
+    pub fn of(bytes_max: usize, patience: Duration, offload: Offload) -> Self {
+        Self { room: Arc::new(Semaphore::new(bytes_max / PIECE_BYTES)), patience, offload }
     }
 
     /// Reads a JSON body into a `T`.
     ///
     /// # Errors
     /// Those of `read_with`; `malformed_json`, `invalid_request`.
-    pub async fn read<T: DeserializeOwned>(&self, headers: &HeaderMap, body: Body) -> Result<Held<T>, Problem> {
+    pub async fn read<T>(&self, headers: &HeaderMap, body: Body) -> Result<Held<T>, Problem>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
         self.read_with(headers, body, json::parse).await
     }
 
@@ -61,15 +66,15 @@ impl Bodies {
     ///
     /// # Errors
     /// `unsupported_media_type`, `body_too_large`, `body_too_slow`, `busy` when others hold the room; those of `parse`.
-    pub async fn read_with<T>(
-        &self,
-        headers: &HeaderMap,
-        body: Body,
-        parse: impl FnOnce(&[u8]) -> Result<T, Problem>,
-    ) -> Result<Held<T>, Problem> {
+    pub async fn read_with<T, P>(&self, headers: &HeaderMap, body: Body, parse: P) -> Result<Held<T>, Problem>
+    where
+        T: Send + 'static,
+        P: FnOnce(&[u8]) -> Result<T, Problem> + Send + 'static,
+    {
         check_headers(headers)?;
         let (bytes, room) = tokio::time::timeout(self.patience, self.collect(body)).await.map_err(|_| self.too_slow())??;
-        parse(&bytes).map(|value| Held { value, _room: room })
+        let parsed = self.offload.run(bytes.len(), move || parse(&bytes)).await?;
+        parsed.map(|value| Held { value, room })
     }
 
     async fn collect(&self, body: Body) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Problem> {

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use siding_core::{
-    api::{JobView, SubmitRequest, path::JobPath},
+    api::{JobView, SubmitRequest, json, path::JobPath},
     id::{IdempotencyKey, JobId},
     problem::{Code, Problem, WrongValue},
     store::JobRecord,
@@ -44,8 +44,7 @@ use crate::submit::{Accepted, Submission};
 )]
 pub async fn submit(State(state): State<Arc<ProducerState>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?;
-    let request = state.bodies.read(&headers, body).await?;
-    accept(&state, &headers, request, |submission| submission.idempotency_key = key).await
+    accept(&state, &headers, body, |submission| submission.idempotency_key = key).await
 }
 
 /// Submits a job under an id that the caller has chosen.
@@ -77,8 +76,7 @@ pub async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let request = state.bodies.read(&headers, body).await?;
-    accept(&state, &headers, request, |submission| submission.id = Some(id)).await
+    accept(&state, &headers, body, |submission| submission.id = Some(id)).await
 }
 
 /// Asks for a job's end.
@@ -127,18 +125,20 @@ pub async fn retry(
 async fn accept(
     state: &ProducerState,
     headers: &HeaderMap,
-    request: Held<SubmitRequest>,
+    body: Body,
     complete: impl FnOnce(&mut Submission),
 ) -> Result<Response, Problem> {
-    let mut submission = submission(&request.value, traceparent(headers))?;
+    let trace = traceparent(headers);
+    let read = |body: &[u8]| submission(json::parse(body)?, trace);
+    let Held { value: mut submission, room } = state.bodies.read_with(headers, body, read).await?;
     complete(&mut submission);
     let accepted = state.intake.submit(submission).await.map_err(refusal::problem)?;
     // From here on only the store holds the input.
-    drop(request);
+    drop(room);
     answer(state, accepted, Preference::read(headers)).await
 }
 
-pub(super) fn submission(request: &SubmitRequest, traceparent: Option<String>) -> Result<Submission, Problem> {
+pub(super) fn submission(request: SubmitRequest, traceparent: Option<String>) -> Result<Submission, Problem> {
     if !request.input.get().starts_with('{') {
         let wrong = WrongValue { pointer: "/input".into(), detail: "must be an object".into() };
         return Err(Problem::new(Code::InvalidRequest, "The input must be a JSON object.").with_errors(vec![wrong]));
@@ -146,9 +146,9 @@ pub(super) fn submission(request: &SubmitRequest, traceparent: Option<String>) -
     Ok(Submission {
         id: None,
         idempotency_key: None,
-        model: request.model.clone(),
-        version: request.version.clone(),
         input: request.input.get().into(),
+        model: request.model,
+        version: request.version,
         expected_ms: request.expected_ms,
         delay_ms: request.delay_ms,
         start_at: request.start_at.map(|start| start.0),

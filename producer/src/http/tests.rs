@@ -19,6 +19,7 @@ use siding_core::{
     job::{Failure, FailureCode, Finish},
     limits,
     model::repository::Repository,
+    offload::Offload,
     problem::{Code, Problem},
     store::{Attempts, Claim, Claimed, Payload, Record, RecordChange, sqlite::SqliteStore},
     telemetry::Metrics,
@@ -32,6 +33,7 @@ use crate::{dispatch, submitter, submitter::Submitter};
 mod batch;
 mod dead;
 mod jobs;
+mod stall;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -57,10 +59,11 @@ struct Answer {
 
 impl Service {
     async fn start() -> Self {
-        Self::with_room(Bodies::default()).await
+        Self::with_room(limits::BODIES_BYTES_MAX).await
     }
 
-    async fn with_room(bodies: Bodies) -> Self {
+    /// One with room for so many bytes of bodies.
+    async fn with_room(bodies_bytes_max: usize) -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let version = folder.path().join("models/script/1");
         std::fs::create_dir_all(&version).expect("folder");
@@ -91,7 +94,9 @@ impl Service {
             },
         );
         let follower = Follower::start(&drain, store.clone(), &bus, clock.clone(), Duration::from_secs(3600));
+        let offload = Offload::new(&drain);
         let parts = submitter::Parts {
+            offload: offload.clone(),
             clock: clock.clone(),
             repository: repository.clone(),
             blobs: blobs.clone(),
@@ -109,7 +114,7 @@ impl Service {
             follower: follower.clone(),
             catalog: repository,
             lanes,
-            bodies,
+            bodies: Bodies::of(bodies_bytes_max, PATIENCE, offload),
             batches: Batches::default(),
         });
         Self { router: router.into(), store, broker, clock, follower, metrics, drain, _folder: folder }

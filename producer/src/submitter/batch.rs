@@ -14,7 +14,7 @@ use siding_core::{
     store::{Acceptance, JobRecord, NewJob, Submitted},
 };
 
-use super::{Entered, Fitting, Submitter, stopping, store_failed};
+use super::{Entered, Fitting, Submitter, internal, stopping, store_failed};
 use crate::submit::{Accepted, Batch, Refusal, Submission};
 
 /// What became of each job of a batch.
@@ -43,11 +43,9 @@ impl Submitter {
             None => None,
         };
         let mut entering = Entering::default();
-        let mut fitting = Vec::with_capacity(batch.jobs.len());
-        for (index, job) in batch.jobs.into_iter().enumerate() {
-            let fits = job.map(|job| with_key(job, batch.key.as_ref(), index)).and_then(|job| self.fit(job));
-            fitting.push(fits.and_then(|fits| self.enter(fits, &mut entering)));
-        }
+        let fitting = self.fit_all(batch.jobs).await?.into_iter().enumerate();
+        let fitting = fitting.map(|(index, fits)| self.enter(with_key(fits?, batch.key.as_ref(), index), &mut entering));
+        let fitting: Vec<Result<Fitting, Refusal>> = fitting.collect();
         if batch.acceptance == Acceptance::Whole && fitting.iter().any(Result::is_err) {
             return withheld(fitting);
         }
@@ -56,6 +54,13 @@ impl Submitter {
         let outcomes = together(outcomes, refused);
         self.publish_batch(&outcomes);
         Ok(outcomes)
+    }
+
+    /// Checks each job; all of them in one go, because many short ones are long too.
+    async fn fit_all(&self, jobs: Vec<Result<Submission, Refusal>>) -> Result<Vec<Result<Fitting, Refusal>>, Refusal> {
+        let (fitter, bytes) = (self.fitter(), jobs.iter().flatten().map(|job| job.input.len()).sum());
+        let fit_all = move || jobs.into_iter().map(|job| job.and_then(|job| fitter.fit(job))).collect();
+        self.parts.offload.run(bytes, fit_all).await.map_err(internal)
     }
 
     /// The keys of single jobs are in flight too: a request with one of them meanwhile is a conflict.
@@ -107,11 +112,12 @@ struct Entering {
 }
 
 /// A job without id and key has the batch's key and its place.
-fn with_key(submission: Submission, key: Option<&IdempotencyKey>, index: usize) -> Submission {
-    if submission.id.is_some() || submission.idempotency_key.is_some() {
-        return submission;
+fn with_key(mut fitting: Fitting, key: Option<&IdempotencyKey>, index: usize) -> Fitting {
+    let submission = &mut fitting.submission;
+    if submission.id.is_none() && submission.idempotency_key.is_none() {
+        submission.idempotency_key = key.map(|key| key.of_place(index));
     }
-    Submission { idempotency_key: key.map(|key| key.of_place(index)), ..submission }
+    fitting
 }
 
 /// Nothing of a whole is accepted when one of its jobs is refused. One that is in flight may be accepted later, and with it the whole.

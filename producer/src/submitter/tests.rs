@@ -62,6 +62,7 @@ async fn failing(with: Fails) -> Given {
     let parts = Parts {
         repository: Arc::new(Repository::open(&folder.path().join("models"), true).expect("repository")),
         blobs: Blobs::new(objects.clone()),
+        offload: Offload::new(&drain),
         submissions: Arc::new(Failing(with)),
         dead: store,
         outbox: dispatch::start(&drain, dispatch),

@@ -1,6 +1,8 @@
 //! The words of the command line. Their help is the reference; `compose/siding/tests` calls them as a person would.
 
+mod dead;
 mod settings;
+mod submit;
 
 use std::path::PathBuf;
 
@@ -9,6 +11,9 @@ use clap::{Args, Parser, Subcommand};
 use siding_client::JobId;
 
 pub use settings::{ConfigCommand, Log, RoleArgs, SettingsArgs, UpArgs};
+
+pub use dead::{DeadCommand, DeadFilterArgs, DeadListArgs, DealArgs};
+pub use submit::SubmitArgs;
 
 use crate::output::Format;
 
@@ -65,7 +70,7 @@ pub enum Command {
     #[command(after_help = "Example:\n  SIDING_STORE__URL_FILE=/run/secrets/owner siding migrate")]
     Migrate(SettingsArgs),
     /// Submit a job
-    #[command(after_help = SUBMIT_EXAMPLES)]
+    #[command(after_help = submit::EXAMPLES)]
     Submit(SubmitArgs),
     /// List, show, watch, cancel or retry jobs
     Jobs {
@@ -78,6 +83,12 @@ pub enum Command {
         /// Which of these.
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+    /// List, show, run again or drop jobs that failed
+    Dead {
+        /// Which of these.
+        #[command(subcommand)]
+        command: DeadCommand,
     },
     /// List the models that can run, and those that cannot
     Models,
@@ -100,53 +111,6 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-}
-
-const SUBMIT_EXAMPLES: &str = "Examples:
-  siding submit spin --input '{\"x\":{\"shape\":[1,64],\"data\":[...]},\"iters\":{\"shape\":[],\"data\":[40000]}}'
-  siding submit magika --input @bytes.json --wait=5
-  generate | siding submit spin - --watch
-  siding submit --jsonl jobs.jsonl --key nightly-17    many jobs, one JSON object a line: {\"model\":\"spin\",\"input\":{...}}";
-
-/// `siding submit`
-#[derive(Debug, Args)]
-pub struct SubmitArgs {
-    /// The model to run
-    #[arg(required_unless_present = "jsonl")]
-    pub model: Option<String>,
-    /// The model's input: a JSON object, @FILE, or - for stdin
-    #[arg(long, value_name = "JSON", required_unless_present_any = ["stdin", "jsonl"])]
-    pub input: Option<String>,
-    /// Submit many jobs, one JSON object a line as the API takes them, from this file or - for stdin; prints what became of each
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "input", "stdin", "model_version", "expected_ms", "delay_ms", "start_at", "id", "wait", "watch"])]
-    pub jsonl: Option<String>,
-    /// With --jsonl: accept all jobs or none; at most 1000
-    #[arg(long, requires = "jsonl", conflicts_with = "model")]
-    pub atomic: bool,
-    /// Read the input from stdin
-    #[arg(value_name = "-", conflicts_with = "input", value_parser = ["-"])]
-    pub stdin: Option<String>,
-    /// The model's version; the newest by default
-    #[arg(long = "version", value_name = "VERSION")]
-    pub model_version: Option<String>,
-    /// How long one run is expected to take, in milliseconds; decides the lane
-    #[arg(long, value_name = "MS")]
-    pub expected_ms: Option<u64>,
-    /// Start not before so many milliseconds from now
-    #[arg(long, value_name = "MS", conflicts_with = "start_at")]
-    pub delay_ms: Option<u64>,
-    /// Start not before this time, as RFC 3339: 2026-12-01T08:00:00Z
-    #[arg(long, value_name = "TIME")]
-    pub start_at: Option<String>,
-    /// The job's id, a UUID: the same again under this id is the same job
-    #[arg(long, value_name = "UUID", conflicts_with = "key")]
-    pub id: Option<JobId>,
-    /// An idempotency key: the same again under this key is the same job
-    #[arg(long, value_name = "KEY")]
-    pub key: Option<String>,
-    /// What to do after it was accepted.
-    #[command(flatten)]
-    pub follow: Follow,
 }
 
 /// What to do with an accepted job.
@@ -345,6 +309,15 @@ mod tests {
             ("siding submit m --input {} --id 0190b7c0-0000-7000-8000-000000000000 --key k", false),
             ("siding jobs list --state queued,running --limit 3", true),
             ("siding jobs list --state paused", false),
+            ("siding dead list", true),
+            ("siding dead replay --all --limit 10", true),
+            ("siding dead replay --code panicked --model m --dry-run", true),
+            ("siding dead drop 0190b7c0-0000-7000-8000-000000000000 0190b7c0-0000-7000-8000-000000000001", true),
+            ("siding dead replay", false),
+            ("siding dead drop --dry-run", false),
+            ("siding dead replay --all --model m", false),
+            ("siding dead replay 0190b7c0-0000-7000-8000-000000000000 --all", false),
+            ("siding dead replay 0190b7c0-0000-7000-8000-000000000000 --limit 1", false),
             ("siding up --listen localhost", false),
             ("siding up --database postgres://h/d --amqp amqp://h --redis redis://h", true),
             ("siding config show --origin --output json", true),

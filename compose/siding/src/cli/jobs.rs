@@ -127,6 +127,12 @@ fn details(job: &Job, now: i64) -> Vec<(&'static str, String)> {
     if let Some(original) = job.retry_of {
         details.push(("retry of", original.to_string()));
     }
+    if let Some(again) = job.retried_by {
+        details.push(("run again", again.to_string()));
+    }
+    if let Some(at) = job.dropped_at_ms {
+        details.push(("dropped", human::age(now, at)));
+    }
     if let Some(failure) = &job.failure {
         details.push(("failure", format!("{}: {}", failure.code, failure.message)));
     }
@@ -141,7 +147,7 @@ fn stands(job: &Job) -> String {
     if job.scheduled { format!("{}, scheduled", job.state) } else { job.state.to_string() }
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }

@@ -95,7 +95,7 @@ fn bar() -> ProgressStyle {
 }
 
 /// One event as one line: seconds since the first, its word, and what it tells.
-fn line(event: &Event, since_first_ms: i64, output: &Output) -> String {
+pub(super) fn line(event: &Event, since_first_ms: i64, output: &Output) -> String {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of one job's life")]
     let secs = since_first_ms as f64 / 1000.0;
     let paint = match event.kind {

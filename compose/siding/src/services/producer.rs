@@ -8,6 +8,7 @@ use siding_core::{
     drain::{Drain, Unfinished},
     lane::Lanes,
     model::repository::Repository,
+    offload::Offload,
     telemetry::Metrics,
 };
 use siding_producer::{
@@ -26,6 +27,8 @@ pub struct Producer {
     pub intake: Arc<dyn Intake>,
     /// What it accepts jobs for.
     pub repository: Arc<Repository>,
+    /// Parses what is long.
+    pub offload: Offload,
     /// The lanes that it publishes to.
     pub lanes: Lanes,
     drain: Drain,
@@ -78,11 +81,13 @@ impl Producer {
                 metrics: metrics.clone(),
             },
         );
+        let offload = Offload::new(&drain);
         let intake = Submitter::start(
             &drain,
             submitter::Parts {
                 repository: repository.clone(),
                 blobs: seams.blobs.clone(),
+                offload: offload.clone(),
                 submissions: seams.submissions.clone(),
                 dead: seams.dead.clone(),
                 outbox,
@@ -93,7 +98,7 @@ impl Producer {
                 settings: settings.submit.clone(),
             },
         );
-        Ok(Self { intake, repository: repository.clone(), lanes, drain })
+        Ok(Self { intake, repository: repository.clone(), offload, lanes, drain })
     }
 
     /// Waits until a task of it panics. Cancel-safe.

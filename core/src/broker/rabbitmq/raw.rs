@@ -6,7 +6,10 @@ use std::collections::VecDeque;
 use futures::StreamExt;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer,
-    options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions},
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions,
+        QueueDeleteOptions,
+    },
     types::{AMQPValue, FieldTable},
 };
 use uuid::Uuid;
@@ -115,7 +118,8 @@ async fn delete(channel: &Channel, queue: &str) -> lapin::Result<()> {
 pub async fn delete_region(settings: &config::Broker, lanes: &[LaneName]) -> Result<(), Error> {
     let topology = Topology::new(&settings.region, lanes, 1, settings.deliveries_max)?;
     let queues = lanes.iter().filter_map(|lane| topology.queue(lane)).chain([topology.dead(), topology.unreadable()]);
-    let connection = Connection::connect(settings.url.expose(), ConnectionProperties::default()).await.map_err(errors::unavailable)?;
+    let connection =
+        Connection::connect(settings.url.expose(), ConnectionProperties::default()).await.map_err(errors::unavailable)?;
     let channel = connection.create_channel().await.map_err(errors::unavailable)?;
     for queue in queues {
         delete(&channel, queue.as_str()).await.map_err(errors::unavailable)?;

@@ -4,7 +4,11 @@
 use sqlx::{ConnectOptions, Connection, PgConnection, query};
 
 use super::{errors, open};
-use crate::{config, id::{JobId, WorkerId}, store::Error};
+use crate::{
+    config,
+    id::{JobId, WorkerId},
+    store::Error,
+};
 
 /// Accepts jobs `$1` with their first events.
 const SUBMIT: &str = "WITH accepted AS (INSERT INTO job (id, model, version, lane, state, event_seq, attempts_max, created_at, due_at, \
@@ -56,7 +60,8 @@ impl RawRows {
     /// # Errors
     /// As any call.
     pub async fn claim(&mut self, jobs: &[JobId]) -> Result<usize, Error> {
-        let inputs = query(CLAIM).bind(ids(jobs)).bind(self.worker.clone()).fetch_all(&mut self.connection).await.map_err(errors::of)?;
+        let inputs =
+            query(CLAIM).bind(ids(jobs)).bind(self.worker.clone()).fetch_all(&mut self.connection).await.map_err(errors::of)?;
         Ok(inputs.len())
     }
 

@@ -14,7 +14,7 @@ use crate::{
     store::{
         Acceptance, Cancelled, Error, NewJob, Submissions, Submitted,
         decide::{Accepted, Ledger, accept},
-        rows::{JobInsert, array, job_array},
+        rows::{JobInsert, array, job_array, long_array},
     },
 };
 
@@ -96,7 +96,7 @@ impl PostgresStore {
         let mut session = self.sessions.take().await?;
         let (accepted, ledger) = self.look(&mut session, jobs, acceptance).await?;
         if !ledger.events.is_empty() {
-            session.rows(insert(INSERT, jobs, &accepted, &ledger)?).await?;
+            session.rows(insert(INSERT, jobs, &accepted, &ledger).await?).await?;
         }
         Ok(accepted.answers)
     }
@@ -109,7 +109,7 @@ impl PostgresStore {
         let (accepted, ledger) = self.look(&mut session, jobs, acceptance).await?;
         if !ledger.events.is_empty() {
             let retried = array(&accepted.retried)?;
-            session.rows(insert(INSERT_AND_MARK, jobs, &accepted, &ledger)?.bind(retried)).await?;
+            session.rows(insert(INSERT_AND_MARK, jobs, &accepted, &ledger).await?.bind(retried)).await?;
         }
         session.commit().await?;
         Ok(accepted.answers)
@@ -130,9 +130,9 @@ impl PostgresStore {
     }
 }
 
-fn insert(text: &'static str, jobs: &[NewJob], accepted: &Accepted, ledger: &Ledger) -> Result<Statement<'static>, Error> {
+async fn insert(text: &'static str, jobs: &[NewJob], accepted: &Accepted, ledger: &Ledger) -> Result<Statement<'static>, Error> {
     let mut created: Vec<JobInsert> = accepted.created(jobs).map(|(new, job)| JobInsert::of(new, job)).collect();
     // Two groups that share keys wait for each other at the index: in one order, never in a circle.
     created.sort_unstable_by(|a, b| a.taking_order().cmp(&b.taking_order()));
-    Ok(query(text).bind(array(created)?).bind(rows::events(&ledger.events)?).bind(ledger.now.0))
+    Ok(query(text).bind(long_array(&created).await?).bind(rows::events(&ledger.events)?).bind(ledger.now.0))
 }

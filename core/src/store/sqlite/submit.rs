@@ -14,7 +14,7 @@ use crate::{
     store::{
         Acceptance, Cancelled, Error, NewJob, Submissions, Submitted,
         decide::{Accepted, Jobs, Ledger, accept},
-        rows::{JobInsert, array, id_array, job_array},
+        rows::{JobInsert, array, id_array, job_array, long_array},
     },
 };
 
@@ -72,7 +72,7 @@ impl Submissions for SqliteStore {
         let mut ledger = Ledger::at(self.clock.now());
         let accepted = accept(&jobs, acceptance, Vec::new(), &mut ledger);
         if !ledger.events.is_empty() {
-            match turn.whole(insert(INSERT_ALL, &jobs, &accepted, &ledger)?).await {
+            match turn.whole(insert(INSERT_ALL, &jobs, &accepted, &ledger).await?).await {
                 Ok(_) => return Ok(accepted.answers),
                 Err(error) if errors::is_taken(&error) => (),
                 Err(error) => return Err(error),
@@ -106,13 +106,14 @@ impl SqliteStore {
             turn.nothing_written().await?;
         } else {
             let retried = array(&accepted.retried)?;
-            turn.whole(insert(INSERT_REST, jobs, &accepted, &ledger)?.bind(retried)).await?;
+            turn.whole(insert(INSERT_REST, jobs, &accepted, &ledger).await?.bind(retried)).await?;
         }
         Ok(accepted.answers)
     }
 }
 
-fn insert(text: &'static str, jobs: &[NewJob], accepted: &Accepted, ledger: &Ledger) -> Result<Statement<'static>, Error> {
-    let inserts = array(accepted.created(jobs).map(|(new, job)| JobInsert::of(new, job)))?;
+async fn insert(text: &'static str, jobs: &[NewJob], accepted: &Accepted, ledger: &Ledger) -> Result<Statement<'static>, Error> {
+    let inserts: Vec<JobInsert<'_>> = accepted.created(jobs).map(|(new, job)| JobInsert::of(new, job)).collect();
+    let inserts = long_array(&inserts).await?;
     Ok(query(text).bind(inserts).bind(rows::events(&ledger.events)?).bind(ledger.now.0))
 }

@@ -26,7 +26,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Client {
     pub(crate) http: reqwest::Client,
     /// Who accepts jobs, and knows models and lanes.
-    producer: Place,
+    pub(crate) producer: Place,
     /// Who shows jobs.
     pub(crate) results: Place,
 }
@@ -171,9 +171,7 @@ impl Client {
     pub async fn list(&self, filter: &JobFilter, cursor: Option<&str>) -> Result<JobPage, Error> {
         let mut url = self.results.url("v1/jobs");
         filter.write_to(&mut url, cursor);
-        let server = &self.results.server;
-        let response = server.send(Repeat::Safe, || self.http.get(url.clone()).timeout(ANSWER_TIMEOUT)).await?;
-        server.read_json(response).await
+        self.read_url(&self.results, url).await
     }
 
     /// All jobs that `filter` shows, newest first; pages are fetched as the stream is read. Ends after the first error.
@@ -286,7 +284,11 @@ impl Client {
     }
 
     async fn read<T: DeserializeOwned>(&self, place: &Place, path: &str) -> Result<T, Error> {
-        let response: Response = place.server.send(Repeat::Safe, || self.request(place, Method::GET, path)).await?;
+        self.read_url(place, place.url(path)).await
+    }
+
+    pub(crate) async fn read_url<T: DeserializeOwned>(&self, place: &Place, url: Url) -> Result<T, Error> {
+        let response: Response = place.server.send(Repeat::Safe, || self.http.get(url.clone()).timeout(ANSWER_TIMEOUT)).await?;
         place.server.read_json(response).await
     }
 
@@ -296,7 +298,7 @@ impl Client {
         place.server.read_json(response).await
     }
 
-    fn request(&self, place: &Place, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, place: &Place, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, place.url(path)).timeout(ANSWER_TIMEOUT)
     }
 }

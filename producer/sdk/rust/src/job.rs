@@ -191,6 +191,12 @@ pub struct Job {
     /// The job that this one runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<JobId>,
+    /// The newest job that runs this one again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried_by: Option<JobId>,
+    /// When somebody let its failure rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_at_ms: Option<i64>,
     /// Its newest event: a cursor for [`crate::Client::events`].
     #[serde(default)]
     pub event_seq: u64,

@@ -27,6 +27,7 @@
 mod batch;
 mod catalog;
 mod client;
+mod dead;
 mod error;
 mod events;
 #[cfg(test)]
@@ -39,6 +40,7 @@ mod sse;
 pub use batch::{Batch, Outcome, OutcomeStatus};
 pub use catalog::{BrokenModel, Cost, Lane, Model, Models, Tensor};
 pub use client::Client;
+pub use dead::{DeadFilter, Deal, Dealt, DealtWith, Skipped};
 pub use error::{Error, InputProblem, Problem};
 pub use events::{Event, EventKind, Events, Progress, Started};
 pub use job::{Estimate, Failure, InvalidJobId, Job, JobId, State, Submission, Urls};

@@ -74,7 +74,7 @@ async fn a_chunked_body_is_cut_off_at_the_limit_without_being_held() {
 
 #[tokio::test]
 async fn a_body_that_does_not_arrive_is_given_up() {
-    let bodies = Bodies::new(limits::BODIES_BYTES_MAX, Duration::ZERO);
+    let bodies = Bodies::of(limits::BODIES_BYTES_MAX, Duration::ZERO, Offload::new(&Drain::new()));
     let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, "application/json".parse().expect("header"))]);
     let never = Body::from_stream(futures::stream::pending::<Result<bytes::Bytes, std::convert::Infallible>>());
     let refused = bodies.read::<Value>(&headers, never).await.err().map(|problem| problem.code);
@@ -83,7 +83,7 @@ async fn a_body_that_does_not_arrive_is_given_up() {
 
 #[tokio::test]
 async fn a_body_for_which_there_is_no_room_is_told_to_come_back_and_leaves_no_trace() {
-    let service = Service::with_room(Bodies::new(32 * 1024, PATIENCE)).await;
+    let service = Service::with_room(32 * 1024).await;
     let answer = service.post("/v1/jobs", &[], " ".repeat(33 * 1024)).await;
     assert!(check(&answer, Code::Busy).retryable);
     assert_eq!(answer.headers[header::RETRY_AFTER], "1");
