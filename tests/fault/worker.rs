@@ -204,7 +204,6 @@ siding_tests::on_every_profile!(
     a_job_that_kills_every_worker_fails_and_its_neighbours_do_not,
     a_panicking_run_costs_its_job_and_nobody_else,
     a_doubled_message_runs_its_job_once,
-    a_worker_whose_connection_was_cut_runs_on_and_takes_its_own_messages_back,
     a_worker_that_cannot_extend_its_lease_stops_the_work_before_the_lease_ends,
     a_store_that_stalls_the_extension_of_leases_delays_no_timeout,
     a_late_writer_is_refused_and_its_result_thrown_away,

@@ -11,8 +11,8 @@ use siding_core::{
     envelope::Envelope,
     id::{JobId, LaneName, WorkerId},
     store::{
-        Attempts, Cancelled, Claim, Claimed, Dispatch, DueJob, Error, Extended, Lease, Lost, NewJob, Publication, Record,
-        RecordChange, Recorded, Rescued, Submissions, Submitted,
+        Acceptance, Attempts, Cancelled, Claim, Claimed, Dispatch, DueJob, Error, Extended, Lease, Lost, NewJob, Publication,
+        Record, RecordChange, Recorded, Rescued, Submissions, Submitted,
     },
 };
 
@@ -130,9 +130,9 @@ impl Armed {
 
 #[async_trait]
 impl Submissions for Armed {
-    async fn submit(&self, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, Error> {
+    async fn submit_as(&self, jobs: Vec<NewJob>, acceptance: Acceptance) -> Result<Vec<Submitted>, Error> {
         self.reached(KillPoint::BeforeSubmit);
-        let answers = self.submissions.submit(jobs).await?;
+        let answers = self.submissions.submit_as(jobs, acceptance).await?;
         self.reached(KillPoint::AfterSubmit);
         Ok(answers)
     }

@@ -98,7 +98,7 @@ impl RawQueue {
     }
 }
 
-async fn confirmed(sent: Option<lapin::publisher_confirm::PublisherConfirm>) -> Result<(), Error> {
+async fn confirmed(sent: Option<impl Future<Output = lapin::Result<Confirmation>>>) -> Result<(), Error> {
     let Some(sent) = sent else { return Ok(()) };
     match sent.await.map_err(errors::unavailable)? {
         Confirmation::Ack(None) => Ok(()),
