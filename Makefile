@@ -69,7 +69,7 @@ faults: need-cargo setup ## The fault suite on real servers, RUNS times (1); eac
 	$(CARGO) nextest run --locked --package siding-tests --test fault --no-run
 	@run=1; while [ "$$run" -le "$(RUNS)" ]; do \
 		echo "run $$run of $(RUNS)"; \
-		$(SERVICES) run -- $(CARGO) nextest run --locked --package siding-tests --test fault --run-ignored all --success-output final || exit 1; \
+		SIDING_FAULT_SILENT_CUTS=20 $(SERVICES) run -- $(CARGO) nextest run --locked --package siding-tests --test fault --run-ignored all --success-output final || exit 1; \
 		run=$$((run + 1)); \
 	done
 
