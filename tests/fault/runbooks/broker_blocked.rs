@@ -1,4 +1,4 @@
-//! docs/runbooks/broker-blocked.md
+//! Rehearses docs/runbooks/broker-blocked.md over servers of its own: what the page says is seen must be seen, and nothing accepted is lost. It must never touch a shared server's state.
 
 use serde_json::json;
 use siding_tests::harness::{

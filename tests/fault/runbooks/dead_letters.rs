@@ -1,4 +1,4 @@
-//! docs/runbooks/dead-letters.md
+//! Rehearses docs/runbooks/dead-letters.md in a region of its own: what cannot be read is kept, what a job waits for is published again. It must never touch another region.
 
 use serde_json::json;
 use siding::services::Role;

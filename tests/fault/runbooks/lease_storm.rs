@@ -1,4 +1,4 @@
-//! docs/runbooks/lease-storm.md
+//! Rehearses docs/runbooks/lease-storm.md in a region and a schema of its own: each lost job runs again, and who comes too late is refused. It must never touch what others run.
 
 use std::time::Instant;
 

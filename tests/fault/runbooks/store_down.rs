@@ -1,4 +1,4 @@
-//! docs/runbooks/store-down.md
+//! Rehearses docs/runbooks/store-down.md over servers of its own: what the page says is seen must be seen, and nothing accepted is lost. It must never touch a shared server's state.
 
 use std::time::Instant;
 
