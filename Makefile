@@ -1,15 +1,18 @@
-# The two commands of the README are `make demo` and `make test`; `make help` lists the others. Nothing here needs root, a virtual
-# environment or a service. What is fetched goes to $(SIDING_CACHE), outside of the checkout.
+# The two commands of the README are `make demo` and `make test`; `make help` lists the others. Nothing here needs root or a virtual
+# environment, and only the tests need servers. What is fetched goes to $(SIDING_CACHE), outside of the checkout.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo up test check fmt lint tidy bench doc clean need-cargo need-python
+.PHONY: help setup demo up faults services services-stop services-status test check fmt lint tidy bench bench-servers doc clean need-cargo need-python
 
 export SIDING_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/siding
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 CARGO ?= cargo
 PYTHON ?= python3
+SERVICES = $(PYTHON) compose/services
+# How often `make faults` breaks everything.
+RUNS ?= 1
 # For `make demo ARGS=--seconds=20` and the like.
 ARGS ?=
 
@@ -39,14 +42,36 @@ up: need-cargo setup ## Run Siding here: one process, data in .siding/
 	$(CARGO) build --locked --package siding
 	@"$(TARGET)/debug/siding" up --data .siding --models "$(SIDING_CACHE)/models" $(ARGS)
 
-test: need-cargo setup ## Every suite, the ignored tests and the documentation's examples
+services: need-python ## Start RabbitMQ, Postgres and Redis for tests on free loopback ports; prints their URLs
+	@$(SERVICES) up
+
+services-stop: need-python ## Stop them and drop their data
+	@$(SERVICES) down
+
+services-status: need-python ## Say which of them answer
+	@$(SERVICES) status
+
+# Built first, so that the servers do not take the compiler's cores. Servers that a SIDING_TEST_*_URL names or `make services` has started
+# are used; the others are started for this run and end with it.
+test: need-cargo setup ## Every suite on real servers, the ignored tests and the documentation's examples
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		echo "$(CARGO) nextest run"; \
-		$(CARGO) nextest run --locked --workspace --run-ignored all && $(CARGO) test --locked --workspace --doc --quiet; \
+		$(CARGO) nextest run --locked --workspace --no-run && \
+		$(SERVICES) run -- $(CARGO) nextest run --locked --workspace --run-ignored all && \
+		$(CARGO) test --locked --workspace --doc --quiet; \
 	else \
 		echo "$(CARGO) test (cargo-nextest is not installed; it would be faster)"; \
-		$(CARGO) test --locked --workspace --no-fail-fast -- --include-ignored; \
+		$(CARGO) test --locked --workspace --no-run && \
+		$(SERVICES) run -- $(CARGO) test --locked --workspace --no-fail-fast -- --include-ignored; \
 	fi
+
+faults: need-cargo setup ## The fault suite on real servers, RUNS times (1); each run draws its own instants
+	$(CARGO) nextest run --locked --package siding-tests --test fault --no-run
+	@run=1; while [ "$$run" -le "$(RUNS)" ]; do \
+		echo "run $$run of $(RUNS)"; \
+		SIDING_FAULT_SILENT_CUTS=20 $(SERVICES) run -- $(CARGO) nextest run --locked --package siding-tests --test fault --run-ignored all --success-output final || exit 1; \
+		run=$$((run + 1)); \
+	done
 
 check: fmt-check lint tidy test ## All that must hold before a merge: format, lints, fences, tests
 
@@ -70,6 +95,10 @@ bench: need-cargo setup ## Measure dispatch and inference in release mode; print
 	$(CARGO) build --locked --release --package siding
 	"$(TARGET)/release/siding" bench dispatch
 	"$(TARGET)/release/siding" bench inference --model magika --models "$(SIDING_CACHE)/models"
+
+bench-servers: need-cargo ## Measure dispatch over RabbitMQ and Postgres that wait for their disks, beside a raw loop
+	$(CARGO) build --locked --release --package siding
+	$(SERVICES) run --durable -- sh -c 'SIDING_STORE__URL="$$SIDING_TEST_DATABASE_URL" SIDING_BROKER__URL="$$SIDING_TEST_AMQP_URL" "$(TARGET)/release/siding" bench dispatch'
 
 clean: ## Remove what was built here (the cache stays: $(SIDING_CACHE))
 	$(CARGO) clean

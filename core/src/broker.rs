@@ -4,6 +4,7 @@
 //! `tests/contract` states what every implementation does; a caller sees no difference between them.
 
 pub mod memory;
+pub mod rabbitmq;
 
 use std::fmt;
 
@@ -21,6 +22,9 @@ pub enum Error {
     /// The broker cannot be reached or has closed the channel. Try again with a new subscription.
     #[error("the broker is not available")]
     Unavailable(#[source] Option<Box<dyn std::error::Error + Send + Sync>>),
+    /// The broker answers and does not want us as we are configured: address, user, permissions, region. Somebody must change that.
+    #[error("the broker cannot be used as configured")]
+    Misconfigured(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// There is no queue for that lane.
     #[error("the broker has no queue for lane {0}")]
     UnknownLane(LaneName),
@@ -33,9 +37,20 @@ impl Classified for Error {
     fn transience(&self) -> Transience {
         match self {
             Self::Unavailable(_) => Transience::Transient,
-            Self::UnknownLane(_) | Self::Stale => Transience::Permanent,
+            Self::Misconfigured(_) | Self::UnknownLane(_) | Self::Stale => Transience::Permanent,
         }
     }
+}
+
+/// How the broker stands, as this process sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It takes messages and hands them out.
+    Connected,
+    /// It hands messages out and takes none: it is short of memory or disk. Publications are `Unknown` at once.
+    Blocked,
+    /// There is no connection. Publications are `Unknown` at once, subscriptions have ended.
+    Away,
 }
 
 /// What became of one published message.
@@ -71,6 +86,41 @@ pub trait Consumer: Send + Sync {
     /// # Errors
     /// `UnknownLane`, `Unavailable`.
     async fn ready_count(&self, lane: &LaneName) -> Result<u64, Error>;
+}
+
+/// What a look at the dead letters has found.
+#[derive(Debug)]
+pub struct DeadLettersFound {
+    /// The readable ones, oldest first. Acknowledged, a dead letter is gone; given back or dropped, it is found again.
+    pub letters: Vec<Box<dyn Delivery>>,
+    /// How many are kept that nobody here can read: made by a newer version, or by somebody else. They wait for a human.
+    pub unreadable: u64,
+    /// Each one says that queues were found missing, and with them all that was in them.
+    pub losses: Vec<Box<dyn Loss>>,
+}
+
+/// The word that queues were lost with their messages: jobs that were published to them wait for messages that will not come. Dropped
+/// unsettled, it is found again.
+#[async_trait]
+pub trait Loss: Send + Sync + fmt::Debug {
+    /// The lanes whose queues were lost.
+    fn lanes(&self) -> &[LaneName];
+
+    /// The jobs that were published to them count as unpublished again.
+    ///
+    /// # Errors
+    /// `Stale` when it is no longer ours; it is found again.
+    async fn ack(self: Box<Self>) -> Result<(), Error>;
+}
+
+/// Messages that the broker has set aside: handed out too often, or not readable by who got them.
+#[async_trait]
+pub trait DeadLetters: Send + Sync {
+    /// Takes at most `letters_max` readable dead letters of all lanes; none when there are none. Does not wait for any.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn take(&self, letters_max: usize) -> Result<DeadLettersFound, Error>;
 }
 
 /// One running consumption of one lane. Dropping it gives back what it holds that was not yet yielded; deliveries that were
@@ -146,12 +196,12 @@ pub enum Heard {
 }
 
 /// One listener's end of the bus: at most `limits::HINTS_BUFFERED_MAX` hints wait in it.
-pub struct HintStream(tokio::sync::broadcast::Receiver<Hint>);
+pub struct HintStream(tokio::sync::broadcast::Receiver<Heard>);
 
 impl HintStream {
-    /// Wraps the receiving end that an implementation feeds.
+    /// Wraps the receiving end that an implementation feeds. A sender that is gone is heard as `Closed`.
     #[must_use]
-    pub fn new(receiver: tokio::sync::broadcast::Receiver<Hint>) -> Self {
+    pub fn new(receiver: tokio::sync::broadcast::Receiver<Heard>) -> Self {
         Self(receiver)
     }
 
@@ -159,7 +209,7 @@ impl HintStream {
     pub async fn next(&mut self) -> Heard {
         use tokio::sync::broadcast::error::RecvError;
         match self.0.recv().await {
-            Ok(hint) => Heard::Hint(hint),
+            Ok(heard) => heard,
             Err(RecvError::Lagged(_)) => Heard::Missed,
             Err(RecvError::Closed) => Heard::Closed,
         }

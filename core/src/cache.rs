@@ -3,6 +3,7 @@
 
 pub mod in_process;
 pub mod none;
+pub mod redis;
 
 use std::time::Duration;
 

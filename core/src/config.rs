@@ -1,11 +1,28 @@
-//! Settings: every number that an operator may turn, from the compiled-in `defaults.toml` (which is the reference), a file, and
-//! `SIDING_*` variables, in rising order. Checked once, here, before anything starts; inside, settings are only read.
+//! Settings: every number that an operator may turn. They come in layers, each over the one before: the compiled-in `defaults.toml` (which is the
+//! reference), a file, `SIDING_*` variables, the command line. Checked once, here, before anything starts; inside, settings are only read.
 
-use std::{num::NonZeroUsize, path::Path, time::Duration};
+mod check;
+mod layer;
+mod load;
+mod nearest;
+mod secret;
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Deserialize;
 
-use crate::lane::{InvalidLanes, Lane, Lanes};
+use crate::{
+    lane::{InvalidLanes, Lane, Lanes},
+    model::locate,
+};
+
+pub use load::{Effective, Error, Flag, Shown, Sources, Wrong};
+pub use secret::SecretUrl;
 
 /// The documented defaults, compiled in.
 pub const DEFAULTS: &str = include_str!("config/defaults.toml");
@@ -14,6 +31,8 @@ pub const DEFAULTS: &str = include_str!("config/defaults.toml");
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
+    /// `[server]`
+    pub server: Server,
     /// `[submit]`
     pub submit: Submit,
     /// `[dispatch]`
@@ -30,8 +49,22 @@ pub struct Settings {
     pub cache: Cache,
     /// `[blobs]`
     pub blobs: Blobs,
+    /// `[models]`
+    pub models: Models,
     /// `[[lanes]]`
     pub lanes: Vec<Lane>,
+}
+
+/// The HTTP port of this process.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// The address to listen on; port 0 for any free one.
+    pub listen: SocketAddr,
+    /// Whether `listen` may be an address that other machines reach.
+    pub allow_network: bool,
+    /// How long readiness says no before the port closes, in milliseconds.
+    pub unready_ms: u64,
 }
 
 /// Accepting jobs.
@@ -87,11 +120,13 @@ pub struct Stream {
 #[serde(deny_unknown_fields)]
 pub struct Store {
     /// `postgres://…`; empty for SQLite in the data folder.
-    pub url: String,
+    pub url: SecretUrl,
     /// Connections of this process to Postgres.
     pub connections: u32,
-    /// How long a statement waits for another process's lock, in milliseconds.
+    /// How long a call waits for a connection, and a statement for another's lock, in milliseconds.
     pub busy_timeout_ms: u64,
+    /// How long a statement may take on Postgres, in milliseconds.
+    pub statement_timeout_ms: u64,
     /// Connections for reading.
     pub readers: u32,
     /// What a commit survives.
@@ -100,7 +135,7 @@ pub struct Store {
 
 /// What an accepted job and a recorded end survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String")]
 pub enum Durability {
     /// The death of the process at any moment; a power cut may take the last moments before it.
     Process,
@@ -108,12 +143,24 @@ pub enum Durability {
     Power,
 }
 
+impl TryFrom<String> for Durability {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        match word.as_str() {
+            "process" => Ok(Self::Process),
+            "power" => Ok(Self::Power),
+            _ => Err("must be process or power"),
+        }
+    }
+}
+
 /// The broker.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Broker {
     /// `amqp://…` or `amqps://…`; empty for the broker inside this process.
-    pub url: String,
+    pub url: SecretUrl,
     /// The region: the first word of every queue's name.
     pub region: String,
     /// The heartbeat that is asked for, in seconds. A silent cut is noticed after two of them.
@@ -131,7 +178,7 @@ pub struct Broker {
 #[serde(deny_unknown_fields)]
 pub struct Cache {
     /// `redis://…`; empty for the cache inside this process.
-    pub url: String,
+    pub url: SecretUrl,
     /// Most bytes it keeps.
     pub bytes_max: u64,
 }
@@ -144,70 +191,21 @@ pub struct Blobs {
     pub folder: String,
 }
 
-/// Why the settings cannot be used. The text names the key and, where there is one, the file.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A file or variable cannot be read as settings.
-    #[error("the configuration cannot be read")]
-    Unreadable(#[source] config::ConfigError),
-    /// A value is out of range.
-    #[error("{0}")]
-    Invalid(String),
-    /// The lanes are not a valid set.
-    #[error(transparent)]
-    Lanes(#[from] InvalidLanes),
+/// The model repository.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Models {
+    /// The folder; empty for the one that `make setup` fetched.
+    pub folder: String,
 }
 
 impl Settings {
     /// Defaults, then `file` if given, then variables `SIDING_<SECTION>__<KEY>`.
     ///
     /// # Errors
-    /// `Unreadable` or `Invalid` for the first value that is wrong, `Lanes` for a wrong lane.
+    /// `Error` with everything that is wrong.
     pub fn load(file: Option<&Path>) -> Result<Self, Error> {
-        Self::load_with(
-            file,
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
-        )
-    }
-
-    /// Only variables with a section are settings: `SIDING_SERVER` and `SIDING_CACHE` speak to the command line and to `make`.
-    fn load_with(file: Option<&Path>, variables: impl Iterator<Item = (String, String)>) -> Result<Self, Error> {
-        let variables = variables.filter(|(name, _)| name.starts_with("SIDING_") && name.contains("__")).collect();
-        let environment = config::Environment::with_prefix("SIDING").prefix_separator("_").separator("__");
-        let mut builder = config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
-        if let Some(file) = file {
-            builder = builder.add_source(config::File::from(file).format(config::FileFormat::Toml).required(true));
-        }
-        let settings: Self = builder
-            .add_source(environment.try_parsing(true).source(Some(variables)))
-            .build()
-            .and_then(config::Config::try_deserialize)
-            .map_err(Error::Unreadable)?;
-        settings.check()?;
-        Ok(settings)
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        self.lanes()?;
-        let positive = [
-            ("submit.unpublished_max", self.submit.unpublished_max as u64),
-            ("submit.attempts_max", u64::from(self.submit.attempts_max)),
-            ("dispatch.relay_poll_ms", self.dispatch.relay_poll_ms),
-            ("dispatch.sweep_poll_ms", self.dispatch.sweep_poll_ms),
-            ("dispatch.queue_messages_max", self.dispatch.queue_messages_max as u64),
-            ("stream.heartbeat_ms", self.stream.heartbeat_ms),
-            ("stream.poll_ms", self.stream.poll_ms),
-            ("store.readers", u64::from(self.store.readers)),
-            ("store.connections", u64::from(self.store.connections)),
-            ("broker.heartbeat_secs", u64::from(self.broker.heartbeat_secs)),
-            ("broker.confirm_timeout_ms", self.broker.confirm_timeout_ms),
-            ("broker.unconfirmed_max", self.broker.unconfirmed_max as u64),
-            ("broker.deliveries_max", u64::from(self.broker.deliveries_max)),
-        ];
-        match positive.iter().find(|(_, value)| *value == 0) {
-            Some((key, _)) => Err(Error::Invalid(format!("{key} must be above 0"))),
-            None => Ok(()),
-        }
+        Effective::load(&Sources::of_process(file)).map(|effective| effective.settings)
     }
 
     /// The lanes as a valid set.
@@ -227,6 +225,21 @@ impl Settings {
         }
     }
 
+    /// The model repository: as configured, or the one that `make setup` fetched; `None` when there is no cache folder to look in.
+    #[must_use]
+    pub fn models_folder(&self) -> Option<PathBuf> {
+        match self.models.folder.as_str() {
+            "" => locate::cache_dir().map(|cache| locate::models_dir(&cache)),
+            folder => Some(PathBuf::from(folder)),
+        }
+    }
+
+    /// `server.unready_ms` as a duration.
+    #[must_use]
+    pub fn unready(&self) -> Duration {
+        Duration::from_millis(self.server.unready_ms)
+    }
+
     /// `dispatch.sweep_poll_ms` as a duration.
     #[must_use]
     pub fn sweep_poll(&self) -> Duration {
@@ -244,27 +257,5 @@ impl Default for Settings {
     /// The compiled-in defaults alone.
     fn default() -> Self {
         toml::from_str(DEFAULTS).expect("defaults.toml is compiled in and tested")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_compiled_in_defaults_are_complete_and_valid() {
-        Settings::default().check().expect("valid");
-    }
-
-    #[test]
-    fn a_variable_with_a_section_is_a_setting_and_every_other_is_not() {
-        let load = |name: &str, value: &str| Settings::load_with(None, [(name.to_owned(), value.to_owned())].into_iter());
-        assert_eq!(load("SIDING_WORKER__SLOTS", "4").expect("a setting").worker.slots, 4);
-        for other in ["SIDING_CACHE", "SIDING_SERVER", "OTHER__SLOTS"] {
-            assert_eq!(load(other, "anything").expect("not a setting"), Settings::default(), "{other}");
-        }
-        for (name, value) in [("SIDING_WORKER__SLOT", "4"), ("SIDING_WORKER__SLOTS", "many"), ("SIDING_STORE__READERS", "0")] {
-            assert!(load(name, value).is_err(), "{name}={value}");
-        }
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Timestamp,
-    id::{Attempt, JobId, LaneName, ModelName, ModelVersion},
+    id::{Attempt, JobId, LaneName, MessageId, ModelName, ModelVersion},
 };
 
 /// A message that announces one due job. The tag is the version: a reader that meets an unknown one parks the message.
@@ -37,6 +37,9 @@ pub struct Due {
     /// W3C trace context of the submission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// Which publication this is. Only with it is a takeover certain; publishers before it sent none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<MessageId>,
 }
 
 impl Envelope {
@@ -55,7 +58,7 @@ mod tests {
 
     #[test]
     fn version_1_looks_like_this_for_ever() {
-        let envelope = Envelope::V1(Due {
+        let due = Due {
             job: "0190b7c0-0000-7000-8000-000000000001".parse().expect("uuid"),
             attempt: Attempt(0),
             lane: "instant".parse().expect("name"),
@@ -64,10 +67,18 @@ mod tests {
             due_at_ms: Timestamp(1_700_000_000_000),
             expected_ms: 200.0,
             traceparent: None,
-        });
+            message: None,
+        };
         let golden = r#"{"v":"1","job":"0190b7c0-0000-7000-8000-000000000001","attempt":0,"lane":"instant","model":"spin","version":"1","due_at_ms":1700000000000,"expected_ms":200.0}"#;
-        assert_eq!(serde_json::to_string(&envelope).expect("json"), golden);
-        assert_eq!(serde_json::from_str::<Envelope>(golden).expect("json"), envelope);
+        let message = Some("0190b7c0-0000-7000-8000-000000000002".parse().expect("uuid"));
+        let with_message = golden.replace('}', r#","message":"0190b7c0-0000-7000-8000-000000000002"}"#);
+        for (envelope, golden) in [(Envelope::V1(due.clone()), golden), (Envelope::V1(Due { message, ..due }), &with_message)] {
+            assert_eq!(serde_json::to_string(&envelope).expect("json"), golden);
+            assert_eq!(serde_json::from_str::<Envelope>(golden).expect("json"), envelope);
+            // What a later version 1 adds is ignored.
+            let later = golden.replace('}', r#","later":1}"#);
+            assert_eq!(serde_json::from_str::<Envelope>(&later).expect("json"), envelope);
+        }
         assert!(serde_json::from_str::<Envelope>(&golden.replace("\"v\":\"1\"", "\"v\":\"2\"")).is_err());
     }
 }

@@ -86,6 +86,12 @@ uuid_id!(
     "worker id"
 );
 
+uuid_id!(
+    /// Names one publication of a job: a message, however often the broker hands it out. A job that is published again gets another one.
+    MessageId,
+    "message id"
+);
+
 macro_rules! name_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*

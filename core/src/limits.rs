@@ -53,6 +53,8 @@ pub const TENSOR_RANK_MAX: usize = 8;
 pub const TENSOR_ELEMENTS_MAX: usize = 16 * 1024 * 1024;
 /// Most tensors in one input.
 pub const TENSORS_MAX: usize = 64;
+/// Largest file that holds one setting (`SIDING_<SECTION>__<KEY>_FILE`), in bytes: a URL or a certificate.
+pub const SETTING_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Largest `model.toml`, in bytes.
 pub const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
 /// Most version folders in one model repository.
@@ -67,8 +69,26 @@ pub const PUBLISH_WINDOW_MAX: usize = 1024;
 pub const RECORDS_WAITING_MAX: usize = 1024;
 /// Most hints buffered for one listener of the event bus; a slower listener is told that it has missed some.
 pub const HINTS_BUFFERED_MAX: usize = 4096;
+/// Most hints that wait for the way to other processes; further ones are dropped, counted, and told to the listeners there as missed.
+pub const HINTS_SENDING_MAX: usize = 4096;
+/// Most hints in one message between processes. They are grouped without waiting for more.
+pub const HINTS_GROUP_MAX: usize = 256;
+/// Longest time that the opening of both connections to the broker and the declaring of its queues may take, in seconds.
+pub const BROKER_OPEN_SECS_MAX: u64 = 10;
+/// Longest time that one call to the broker (a subscription, a count, an acknowledgement on its way out) may take, in seconds.
+pub const BROKER_CALL_SECS_MAX: u64 = 5;
+/// Longest region, in bytes: with a lane's name in it, a queue's name must fit into the 255 bytes of AMQP.
+pub const REGION_BYTES_MAX: usize = 64;
 /// Most events that one page of a job's stream reads from the store, and so the most that one caller buffers.
 pub const EVENTS_PAGE_MAX: usize = 256;
+/// Longest time that a call to a cache outside of this process may take, in milliseconds; then it counts as away.
+pub const CACHE_CALL_MS_MAX: u64 = 250;
+/// How long such a cache is not asked after it was found away, in milliseconds: what a dead one costs is one wait in that time.
+pub const CACHE_AWAY_MS: u64 = 1000;
+/// Largest value that is sent to such a cache, in bytes; a larger one is not remembered.
+pub const CACHE_VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// Most keys of which a process remembers that it could not replace their value there; with one more it begins with nothing.
+pub const CACHE_DOUBTS_MAX: usize = 10_000;
 /// Most jobs in one page of a list.
 pub const LIST_PAGE_MAX: usize = 500;
 /// Most event streams that one process holds open; one more is refused with 503.
@@ -86,6 +106,7 @@ pub const ATTEMPTS_MAX: u32 = 100;
 /// Longest delay between submission and a scheduled start, and longest start deadline or run timeout, in milliseconds (30 days).
 pub const HORIZON_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
 
+const _: () = assert!(REGION_BYTES_MAX + NAME_BYTES_MAX + 32 <= 255, "AMQP's names are short strings");
 const _: () = assert!(INLINE_BYTES_MAX < BODY_BYTES_MAX, "a body may need a blob, an inline payload never does");
 const _: () = assert!(BODY_BYTES_MAX <= BODIES_BYTES_MAX, "the largest body is accepted when nobody else sends one");
 const _: () = assert!(VIEW_OUTPUT_BYTES_MAX <= EXECUTOR_BYTES_MAX, "an output is parsed where it is shown");

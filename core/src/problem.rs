@@ -159,6 +159,7 @@ impl From<store::Error> for Problem {
             store::Error::ReadOnly(_)
             | store::Error::Corrupt(_)
             | store::Error::SchemaUnknown { .. }
+            | store::Error::SchemaOld { .. }
             | store::Error::Broken { .. } => {
                 return Self::internal(&cause);
             }

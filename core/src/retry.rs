@@ -3,7 +3,7 @@
 
 use std::{future::Future, time::Duration};
 
-use backoff::ExponentialBackoffBuilder;
+use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff};
 
 use crate::error::Classified;
 
@@ -73,6 +73,45 @@ where
     .await
 }
 
+/// The pauses between attempts to reach a server that is away, without end: 0.1 s, longer each time, never above 5 s, with jitter, so
+/// that the processes of a system do not come back all at once.
+#[derive(Debug)]
+pub struct Pauses(ExponentialBackoff);
+
+impl Pauses {
+    /// Longest pause before jitter; half of it may be added.
+    const LONGEST: Duration = Duration::from_millis(3_300);
+
+    /// From the shortest pause on.
+    #[must_use]
+    pub fn new() -> Self {
+        let pauses = ExponentialBackoffBuilder::new()
+            .with_initial_interval(Duration::from_millis(150))
+            .with_multiplier(2.0)
+            .with_randomization_factor(0.5)
+            .with_max_interval(Self::LONGEST)
+            .with_max_elapsed_time(None)
+            .build();
+        Self(pauses)
+    }
+
+    /// The next pause.
+    pub fn longer(&mut self) -> Duration {
+        self.0.next_backoff().unwrap_or(Self::LONGEST)
+    }
+
+    /// The server was there: the next pause is a short one again.
+    pub fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
@@ -98,6 +137,18 @@ mod tests {
         })
         .await;
         (calls.get(), result.is_ok())
+    }
+
+    #[test]
+    fn pauses_grow_from_a_tenth_of_a_second_to_no_more_than_five_and_begin_anew() {
+        let mut pauses = Pauses::new();
+        for round in 0..2 {
+            let first = pauses.longer();
+            assert!((Duration::from_millis(75)..Duration::from_millis(226)).contains(&first), "round {round}: {first:?}");
+            let last = (0..1000).map(|_| pauses.longer()).max().expect("some");
+            assert!((Duration::from_secs(3)..=Duration::from_secs(5)).contains(&last), "round {round}: {last:?}");
+            pauses.reset();
+        }
     }
 
     #[tokio::test]

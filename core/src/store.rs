@@ -7,7 +7,10 @@
 pub mod dead;
 mod decide;
 pub mod group;
+mod lost;
+pub mod postgres;
 pub mod records;
+mod rows;
 pub mod sqlite;
 
 use std::time::Duration;
@@ -15,6 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use dead::{Dead, DeadFilter, Dropped};
+pub use lost::Lost;
 pub use records::{
     Acceptance, Cancelled, Claim, Claimed, Counts, DueJob, Extended, JobFilter, JobRecord, Lease, NewJob, Page, Payload,
     Publication, Record, RecordChange, Recorded, Rescued, Skip, Start, Submitted, Work,
@@ -52,6 +56,14 @@ pub enum Error {
         /// The newest migration of this program.
         known: i64,
     },
+    /// The database was written by an older version, or by none.
+    #[error("the store has schema version {found}, this program needs {needed}: run `siding migrate`")]
+    SchemaOld {
+        /// What the database says; 0 when it is empty.
+        found: i64,
+        /// The newest migration of this program.
+        needed: i64,
+    },
     /// A row does not hold what the schema promises, or a statement is wrong: a defect of ours.
     #[error("the store broke its contract: {what}")]
     Broken {
@@ -66,11 +78,20 @@ pub enum Error {
 /// A cause, whatever its type.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
+impl Error {
+    /// A broken promise of the schema or of a statement.
+    fn broken(what: &'static str, source: impl Into<Source>) -> Self {
+        Self::Broken { what, source: source.into() }
+    }
+}
+
 impl Classified for Error {
     fn transience(&self) -> Transience {
         match self {
             Self::Unavailable(_) | Self::Full(_) => Transience::Transient,
-            Self::ReadOnly(_) | Self::Corrupt(_) | Self::SchemaUnknown { .. } | Self::Broken { .. } => Transience::Permanent,
+            Self::ReadOnly(_) | Self::Corrupt(_) | Self::SchemaUnknown { .. } | Self::SchemaOld { .. } | Self::Broken { .. } => {
+                Transience::Permanent
+            }
         }
     }
 }
@@ -132,8 +153,9 @@ pub trait Dispatch: Send + Sync {
     /// none.
     async fn next_due_in(&self) -> Result<Option<Duration>, Error>;
 
-    /// The broker has lost what it held: every queued job counts as unpublished again. Returns how many.
-    async fn forget_published(&self) -> Result<u64, Error>;
+    /// The broker has lost messages: the queued jobs that they were for count as unpublished again. Returns how many. A job that is forgotten and
+    /// whose message is there after all is published twice; the claim absorbs the duplicate.
+    async fn forget_published(&self, lost: &Lost) -> Result<u64, Error>;
 }
 
 /// Attempts: claiming, keeping, recording, rescuing.

@@ -20,7 +20,8 @@ pub enum LogForm {
 /// Sends this process's logs to standard error, filtered by `RUST_LOG` or else by `default_filter` (for example `info`). The first call
 /// of a process wins; further ones change nothing, so tests may call it too.
 pub fn init_logs(form: LogForm, default_filter: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter));
+    // lapin logs each error of a connection itself, several times; the broker's supervisor tells it once, with what follows from it.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{default_filter},lapin=off")));
     let registry = tracing_subscriber::registry().with(filter);
     let installed = match form {
         LogForm::Text => {

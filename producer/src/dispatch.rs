@@ -29,7 +29,7 @@ use siding_core::{
     drain::Drain,
     envelope::{Due, Envelope},
     error::chain,
-    id::LaneName,
+    id::{LaneName, MessageId},
     lane::Lanes,
     limits,
     retry::{Policy, retry},
@@ -208,7 +208,7 @@ impl Dispatcher {
             return Vec::new();
         }
         let lanes = &self.parts.lanes;
-        let messages = jobs.iter().map(|job| envelope(job, lanes)).collect();
+        let messages = jobs.iter().map(|job| envelope(job, lanes, MessageId::generate())).collect();
         let outcomes = self.parts.publisher.publish(messages).await;
         let (mut confirmed, mut refused, mut unknown) = (0, 0, 0);
         let mut refusing = Vec::new();
@@ -274,7 +274,8 @@ async fn hear_of_due(hints: &mut Option<HintStream>) -> bool {
     false
 }
 
-fn envelope(job: &DueJob, lanes: &Lanes) -> Envelope {
+/// The message of one publication. Each try is a publication of its own: a claim must not take one for another.
+fn envelope(job: &DueJob, lanes: &Lanes, message: MessageId) -> Envelope {
     Envelope::V1(Due {
         job: job.id,
         attempt: job.attempt,
@@ -284,5 +285,6 @@ fn envelope(job: &DueJob, lanes: &Lanes) -> Envelope {
         due_at_ms: job.due_at,
         expected_ms: job.expected_ms,
         traceparent: job.traceparent.clone(),
+        message: Some(message),
     })
 }

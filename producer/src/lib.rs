@@ -2,6 +2,7 @@
 //! a model or write a result; it meets the other services only in broker and store.
 
 pub mod admission;
+pub mod dead_letters;
 pub mod dispatch;
 pub mod http;
 pub mod intake;

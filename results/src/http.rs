@@ -1,9 +1,8 @@
-//! The showing side of `/v1`: one job, lists, results, event streams, and the service's health. It decides how stored truth is
+//! The showing side of `/v1`: one job, lists, results and event streams. It decides how stored truth is
 //! shown and how many streams are open; it never writes, and holds at most one page of events for each caller.
 
 mod dead;
 mod events;
-mod health;
 mod jobs;
 mod list;
 mod result;
@@ -39,7 +38,7 @@ pub struct ResultsState {
     pub cache: Arc<dyn Cache>,
     /// Times heartbeats.
     pub clock: Arc<dyn Clock>,
-    /// Tells streams and readiness that the service is stopping.
+    /// Tells streams that the service is stopping.
     pub drain: Drain,
     /// Heartbeat and reconnection time.
     pub stream: config::Stream,
@@ -56,9 +55,6 @@ pub fn router(state: ResultsState) -> OpenApiRouter {
         .routes(routes!(result::result))
         .routes(routes!(dead::list))
         .routes(routes!(events::events))
-        .routes(routes!(health::live))
-        .routes(routes!(health::ready))
-        .routes(routes!(health::problem_page))
         .with_state(Arc::new(state))
 }
 

@@ -3,6 +3,7 @@
 mod delivering;
 mod given;
 mod hinting;
+mod setting_aside;
 
 use super::contract;
 
@@ -13,7 +14,8 @@ macro_rules! broker_contract {
             delivering: [
                 a_published_message_is_delivered_as_it_was,
                 a_lane_delivers_first_in_first_out,
-                a_full_queue_and_an_unknown_lane_refuse,
+                a_full_queue_refuses_until_there_is_room,
+                an_unknown_lane_is_refused_and_holds_up_no_other,
                 an_acknowledged_message_never_comes_again,
                 a_subscription_holds_at_most_its_prefetch,
                 a_message_that_comes_back_is_the_next_one_and_redelivered,
@@ -22,7 +24,7 @@ macro_rules! broker_contract {
                 every_message_goes_to_one_of_the_competing_subscriptions,
                 every_waiting_subscription_is_woken,
                 a_wait_that_is_given_up_takes_nothing,
-                a_wake_up_for_a_wait_that_was_given_up_reaches_another,
+                a_message_for_a_wait_that_was_given_up_is_not_lost,
                 a_broker_that_goes_away_ends_everything,
                 a_wait_ends_with_the_broker,
             ]
@@ -33,8 +35,14 @@ macro_rules! broker_contract {
                 a_hint_without_listeners_is_no_error,
                 a_listener_hears_the_end,
             ]
+            setting_aside: [
+                a_message_that_is_handed_out_too_often_is_a_dead_letter,
+                a_dead_letter_is_found_until_it_is_acknowledged,
+                there_are_no_dead_letters_without_a_reason,
+            ]
         }
     };
 }
 
 broker_contract!(memory, seams::memory_broker);
+broker_contract!(rabbitmq, seams::rabbitmq_broker);

@@ -85,3 +85,4 @@ macro_rules! cache_contract {
 
 cache_contract!(in_process, seams::in_process_cache);
 cache_contract!(none, seams::no_cache);
+cache_contract!(redis, seams::redis_cache);

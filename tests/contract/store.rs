@@ -2,12 +2,16 @@
 
 mod accepting;
 mod claiming;
+mod competing;
 mod dead;
 mod given;
+mod measure;
 mod publishing;
 mod reading;
 mod recording;
 mod rescuing;
+mod schema;
+mod server;
 
 use super::contract;
 
@@ -42,6 +46,7 @@ macro_rules! store_contract {
                 a_job_that_has_started_once_has_kept_its_deadline,
                 a_job_that_was_claimed_ahead_and_handed_back_has_not_started,
                 a_takeover_fences_the_lost_attempt_off,
+                only_the_message_that_a_job_was_claimed_with_takes_it_over,
                 a_takeover_of_a_job_that_waits_is_a_claim,
                 a_lease_that_is_over_is_taken_without_waiting_for_the_sweep,
                 a_takeover_that_finds_the_attempts_spent_fails_the_job,
@@ -57,6 +62,7 @@ macro_rules! store_contract {
                 only_the_newest_attempt_of_a_job_that_runs_may_record,
                 a_group_is_written_whole_or_not_at_all,
                 an_output_reads_back_exactly,
+                text_that_no_database_keeps_costs_no_other_job_its_record,
                 a_failed_attempt_waits_for_its_retry_unpublished,
                 no_job_fails_more_often_than_it_may,
                 an_interrupted_attempt_does_not_count_and_is_due_at_once,
@@ -84,6 +90,17 @@ macro_rules! store_contract {
                 the_next_due_time_is_known,
                 the_backlog_is_counted_up_to_a_limit,
                 a_lost_broker_makes_every_waiting_job_unpublished,
+                a_lost_queue_makes_its_old_publications_unpublished_and_no_others,
+            ]
+            competing: [
+                many_claimers_of_one_group_get_each_job_once,
+                many_sweepers_rescue_each_job_once,
+                groups_of_shared_keys_submitted_at_once_make_each_job_once,
+                groups_that_share_jobs_in_any_order_never_stop_each_other,
+            ]
+            schema: [
+                a_job_that_contradicts_itself_is_refused,
+                an_event_that_contradicts_its_job_is_refused,
             ]
             dead: [
                 a_failed_job_is_dead_until_it_is_run_again_or_dropped,
@@ -110,3 +127,4 @@ macro_rules! store_contract {
 }
 
 store_contract!(sqlite, seams::sqlite_store);
+store_contract!(postgres, seams::postgres_store);

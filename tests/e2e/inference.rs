@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use siding_client::{State, Submission};
 use siding_core::job::FailureCode;
-use siding_tests::harness::{Options, TestSystem, system::stored_id};
+use siding_tests::harness::{Options, Profile, TestSystem, system::stored_id};
 use siding_worker::runtime::choose::Runtimes;
 
 const SPIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../worker/models/spin/1");
@@ -30,10 +30,10 @@ fn write_spin(models: &Path) {
     }
 }
 
-async fn system() -> TestSystem {
+async fn system(profile: Profile) -> TestSystem {
     let runtimes = Runtimes::open("", true);
     assert!(runtimes.unavailable().is_none(), "ONNX Runtime is missing: run `make setup`");
-    TestSystem::start_with(Options { runtime: Arc::new(runtimes), more_models: write_spin, ..Options::default() }).await
+    TestSystem::start_with(Options { runtime: Arc::new(runtimes), more_models: write_spin, ..Options::on(profile) }).await
 }
 
 fn spin(iters: i64) -> Submission {
@@ -42,9 +42,8 @@ fn spin(iters: i64) -> Submission {
     Submission::new("spin", &json!({"x": {"shape": [1, 64], "data": x}, "iters": {"shape": [], "data": [iters]}})).expect("json")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_real_model_computes_what_it_says() {
-    let system = system().await;
+async fn a_real_model_computes_what_it_says(profile: Profile) {
+    let system = system(profile).await;
     let job = system.client.submit_waiting(&spin(100), Duration::from_secs(10)).await.expect("accepted");
     assert_eq!((job.state, job.version.as_str()), (State::Succeeded, "1"), "{job:?}");
     let output: Value = serde_json::from_str(system.client.result(job.id).await.expect("a result").get()).expect("json");
@@ -54,9 +53,8 @@ async fn a_real_model_computes_what_it_says() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cancel_reaches_into_a_native_run() {
-    let system = system().await;
+async fn a_cancel_reaches_into_a_native_run(profile: Profile) {
+    let system = system(profile).await;
     let job = stored_id(system.client.submit(&spin(i64::MAX / 4)).await.expect("accepted").id);
     assert_eq!(system.job(job).await.lane.as_str(), "long");
     system.in_state(job, siding_core::job::State::Running).await;
@@ -68,9 +66,8 @@ async fn a_cancel_reaches_into_a_native_run() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn input_that_does_not_fit_is_refused_before_it_is_a_job() {
-    let system = system().await;
+async fn input_that_does_not_fit_is_refused_before_it_is_a_job(profile: Profile) {
+    let system = system(profile).await;
     let rows = [
         (json!({}), "/input"),
         (json!({"x": {"shape": [1, 64], "data": [1, 2]}, "iters": {"shape": [], "data": [1]}}), "/input/x"),
@@ -95,9 +92,8 @@ async fn input_that_does_not_fit_is_refused_before_it_is_a_job() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_corrupt_model_fails_its_own_jobs_and_no_others() {
-    let system = system().await;
+async fn a_corrupt_model_fails_its_own_jobs_and_no_others(profile: Profile) {
+    let system = system(profile).await;
     let broken = spin(10).with_version("0").with_attempts_max(1);
     let broken = stored_id(system.client.submit(&broken).await.expect("accepted").id);
     let ended = system.ended(broken).await;
@@ -108,3 +104,10 @@ async fn a_corrupt_model_fails_its_own_jobs_and_no_others() {
     assert_eq!(healthy.state, State::Succeeded);
     system.finish().await;
 }
+
+siding_tests::on_every_profile!(
+    a_real_model_computes_what_it_says,
+    a_cancel_reaches_into_a_native_run,
+    input_that_does_not_fit_is_refused_before_it_is_a_job,
+    a_corrupt_model_fails_its_own_jobs_and_no_others,
+);

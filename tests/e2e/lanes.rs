@@ -5,11 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 use siding_client::Submission;
 use siding_core::job::State;
-use siding_tests::harness::{Options, TestSystem, eventually, system::stored_id};
+use siding_tests::harness::{Options, Profile, TestSystem, eventually, system::stored_id};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hint_decides_the_lane_and_without_one_the_manifest_does() {
-    let system = TestSystem::start().await;
+async fn a_hint_decides_the_lane_and_without_one_the_manifest_does(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let noop = |model: &str| Submission::new(model, &json!({"op": "noop"})).expect("json");
     let rows = [
         (noop("scripted"), "instant"),
@@ -27,9 +26,8 @@ async fn a_hint_decides_the_lane_and_without_one_the_manifest_does() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn short_jobs_do_not_wait_for_long_ones() {
-    let system = TestSystem::start().await;
+async fn short_jobs_do_not_wait_for_long_ones(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     // More long jobs than slots: the share leaves one slot to the short lanes.
     let mut long = Vec::new();
     for _ in 0..3 {
@@ -52,9 +50,8 @@ async fn short_jobs_do_not_wait_for_long_ones() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn long_jobs_with_large_inputs_hold_no_more_than_their_share() {
-    let system = TestSystem::start().await;
+async fn long_jobs_with_large_inputs_hold_no_more_than_their_share(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     // Above what travels inline: each input is a blob, to be read after the claim.
     let pad = "x".repeat(1_000_000);
     let mut long = Vec::new();
@@ -75,15 +72,17 @@ async fn long_jobs_with_large_inputs_hold_no_more_than_their_share() {
     let mut started = 0;
     for job in &long {
         started += usize::from(system.event_kinds(*job).await.contains(&"started"));
-        system.client.cancel(job.to_string().parse().expect("an id")).await.expect("accepted");
     }
     assert_eq!(started, 1, "the long lane holds no more than its share of two slots");
+    // Only now: a cancelled job makes room for the next one.
+    for job in long {
+        system.client.cancel(job.to_string().parse().expect("an id")).await.expect("accepted");
+    }
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn long_work_starts_although_short_work_never_runs_out() {
-    let mut options = Options::default();
+async fn long_work_starts_although_short_work_never_runs_out(profile: Profile) {
+    let mut options = Options::on(profile);
     // So that a job of 200 ms is taken as long work is: one at a time, acknowledged on its claim.
     for (lane, ms) in options.settings.lanes.iter_mut().zip([50, 100, 300]) {
         lane.expected_ms_max = Some(ms);
@@ -113,9 +112,8 @@ async fn long_work_starts_although_short_work_never_runs_out() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_claimed_ahead_behind_work_that_takes_longer_than_expected_is_handed_back() {
-    let system = TestSystem::start().await;
+async fn a_job_claimed_ahead_behind_work_that_takes_longer_than_expected_is_handed_back(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     // All say that they take no time; two of them hang and hold both slots.
     let lie = |script: serde_json::Value| Submission::new("scripted", &script).expect("json").expecting(Duration::ZERO);
     let mut hanging = Vec::new();
@@ -136,3 +134,11 @@ async fn a_job_claimed_ahead_behind_work_that_takes_longer_than_expected_is_hand
     }
     system.finish().await;
 }
+
+siding_tests::on_every_profile!(
+    a_hint_decides_the_lane_and_without_one_the_manifest_does,
+    short_jobs_do_not_wait_for_long_ones,
+    long_jobs_with_large_inputs_hold_no_more_than_their_share,
+    long_work_starts_although_short_work_never_runs_out,
+    a_job_claimed_ahead_behind_work_that_takes_longer_than_expected_is_handed_back,
+);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use siding_client::{JobFilter, JobId, State, Submission};
 use siding_core::job::FailureCode;
-use siding_tests::harness::{TestSystem, system::stored_id};
+use siding_tests::harness::{Profile, TestSystem, system::stored_id};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -13,9 +13,8 @@ fn submission(script: &serde_json::Value) -> Submission {
     Submission::new("scripted", script).expect("a script is JSON")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_submitted_job_runs_and_its_result_is_what_the_model_returned() {
-    let system = TestSystem::start().await;
+async fn a_submitted_job_runs_and_its_result_is_what_the_model_returned(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let script = json!({"op": "echo", "value": {"answer": 42}});
     let job = system.client.submit_waiting(&submission(&script), WAIT).await.expect("accepted");
     assert_eq!(job.state, State::Succeeded, "{job:?}");
@@ -24,9 +23,8 @@ async fn a_submitted_job_runs_and_its_result_is_what_the_model_returned() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_result_too_large_for_a_row_comes_back_whole() {
-    let system = TestSystem::start().await;
+async fn a_result_too_large_for_a_row_comes_back_whole(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let job = system.client.submit_waiting(&submission(&json!({"op": "big", "bytes": 300_000})), WAIT).await.expect("accepted");
     let result = system.client.result(job.id).await.expect("a result");
     assert_eq!(result.get().len(), 300_000);
@@ -36,9 +34,8 @@ async fn a_result_too_large_for_a_row_comes_back_whole() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failing_run_is_tried_again_and_then_fails_with_its_cause() {
-    let system = TestSystem::start().await;
+async fn a_failing_run_is_tried_again_and_then_fails_with_its_cause(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let recovers = submission(&json!({"op": "fail", "times": 1, "key": "recovers"}));
     let job = system.submit_as(&recovers).await;
     let ended = system.ended(job).await;
@@ -54,9 +51,8 @@ async fn a_failing_run_is_tried_again_and_then_fails_with_its_cause() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_key_makes_one_job_however_many_ask_at_once() {
-    let system = TestSystem::start().await;
+async fn one_key_makes_one_job_however_many_ask_at_once(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let body = r#"{"model": "scripted", "input": {"op": "delay", "ms": 50}}"#;
     let post = |key: &'static str, body: &'static str| {
         let request = reqwest::Client::new().post(format!("{}/v1/jobs", system.url));
@@ -77,9 +73,8 @@ async fn one_key_makes_one_job_however_many_ask_at_once() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_chosen_id_names_one_job_for_ever() {
-    let system = TestSystem::start().await;
+async fn a_chosen_id_names_one_job_for_ever(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let id = JobId::generate();
     let echo = |value| submission(&json!({"op": "echo", "value": value})).with_id(id);
     let first = system.client.submit(&echo(1)).await.expect("accepted");
@@ -90,9 +85,8 @@ async fn a_chosen_id_names_one_job_for_ever() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn running_a_finished_job_again_is_a_new_job_that_names_the_first() {
-    let system = TestSystem::start().await;
+async fn running_a_finished_job_again_is_a_new_job_that_names_the_first(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let first = system.client.submit_waiting(&submission(&json!({"op": "echo", "value": 7})), WAIT).await.expect("accepted");
     let again = system.client.retry(first.id).await.expect("accepted");
     assert_eq!(again.retry_of, Some(first.id));
@@ -107,9 +101,8 @@ async fn running_a_finished_job_again_is_a_new_job_that_names_the_first() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_delayed_job_starts_when_it_is_due_and_not_before() {
-    let system = TestSystem::start().await;
+async fn a_delayed_job_starts_when_it_is_due_and_not_before(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let job = system.submit_as(&submission(&json!({"op": "noop"})).delayed(Duration::from_millis(400))).await;
     let ended = system.ended(job).await;
     let started = ended.started_at.expect("it has started");
@@ -118,9 +111,8 @@ async fn a_delayed_job_starts_when_it_is_due_and_not_before() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_cannot_start_in_time_expires() {
-    let system = TestSystem::start().await;
+async fn a_job_that_cannot_start_in_time_expires(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let mut holders = Vec::new();
     for _ in 0..2 {
         holders.push(system.submit("scripted", json!({"op": "hang"})).await);
@@ -137,10 +129,9 @@ async fn a_job_that_cannot_start_in_time_expires() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_list_shows_what_matches_page_by_page() {
+async fn a_list_shows_what_matches_page_by_page(profile: Profile) {
     use futures::TryStreamExt;
-    let system = TestSystem::start().await;
+    let system = TestSystem::on(profile).await;
     for value in 0..7 {
         system.client.submit_waiting(&submission(&json!({"op": "echo", "value": value})), WAIT).await.expect("accepted");
     }
@@ -156,3 +147,15 @@ async fn a_list_shows_what_matches_page_by_page() {
     assert_eq!(count(vec![State::Running, State::Queued]).await.expect("a list"), 0);
     system.finish().await;
 }
+
+siding_tests::on_every_profile!(
+    a_submitted_job_runs_and_its_result_is_what_the_model_returned,
+    a_result_too_large_for_a_row_comes_back_whole,
+    a_failing_run_is_tried_again_and_then_fails_with_its_cause,
+    one_key_makes_one_job_however_many_ask_at_once,
+    a_chosen_id_names_one_job_for_ever,
+    running_a_finished_job_again_is_a_new_job_that_names_the_first,
+    a_delayed_job_starts_when_it_is_due_and_not_before,
+    a_job_that_cannot_start_in_time_expires,
+    a_list_shows_what_matches_page_by_page,
+);

@@ -1,5 +1,7 @@
 //! End to end: whole systems through their HTTP port, as callers see them.
 
+mod deployment;
+mod health;
 mod inference;
 mod lanes;
 mod life;

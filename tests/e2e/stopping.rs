@@ -11,7 +11,7 @@ use siding_core::{
     job::{FailureCode, State},
     model::repository::Model,
 };
-use siding_tests::harness::{Options, TestSystem, eventually};
+use siding_tests::harness::{Options, Profile, TestSystem, eventually};
 use siding_worker::runtime::{LoadError, LoadedModel, ModelRuntime, RunControl, RunError, RuntimeReport, scripted::Scripted};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -19,9 +19,8 @@ fn client_id(job: siding_core::id::JobId) -> siding_client::JobId {
     job.to_string().parse().expect("one id, one spelling")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cancelling_a_running_job_stops_its_computation() {
-    let system = TestSystem::start().await;
+async fn cancelling_a_running_job_stops_its_computation(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let job = system.submit("scripted", json!({"op": "hang"})).await;
     system.in_state(job, State::Running).await;
     let asked = Instant::now();
@@ -32,9 +31,8 @@ async fn cancelling_a_running_job_stops_its_computation() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cancelling_a_queued_job_ends_it_at_once_and_a_second_cancel_changes_nothing() {
-    let system = TestSystem::start().await;
+async fn cancelling_a_queued_job_ends_it_at_once_and_a_second_cancel_changes_nothing(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let submission = Submission::new("scripted", &json!({"op": "noop"})).expect("json").delayed(Duration::from_secs(3600));
     let job = system.submit_as(&submission).await;
     for _ in 0..2 {
@@ -45,9 +43,8 @@ async fn cancelling_a_queued_job_ends_it_at_once_and_a_second_cancel_changes_not
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cancelled_job_whose_cancel_hint_is_lost_is_stopped_when_its_lease_is_extended() {
-    let system = TestSystem::start().await;
+async fn a_cancelled_job_whose_cancel_hint_is_lost_is_stopped_when_its_lease_is_extended(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let job = system.submit("scripted", json!({"op": "hang"})).await;
     system.in_state(job, State::Running).await;
     // Straight into the store: nobody sends a hint.
@@ -57,9 +54,8 @@ async fn a_cancelled_job_whose_cancel_hint_is_lost_is_stopped_when_its_lease_is_
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_passes_its_timeout_fails_and_is_not_tried_again() {
-    let system = TestSystem::start().await;
+async fn a_run_that_passes_its_timeout_fails_and_is_not_tried_again(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let submission =
         Submission::new("scripted", &json!({"op": "hang"})).expect("json").with_run_timeout(Duration::from_millis(150));
     let job = system.submit_as(&submission).await;
@@ -69,9 +65,8 @@ async fn a_run_that_passes_its_timeout_fails_and_is_not_tried_again() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_waits_neither_for_a_preferred_wait_nor_for_a_stream() {
-    let mut system = TestSystem::start().await;
+async fn a_stop_waits_neither_for_a_preferred_wait_nor_for_a_stream(profile: Profile) {
+    let mut system = TestSystem::on(profile).await;
     let address = system.url.trim_start_matches("http://").to_owned();
     let job = system.submit("scripted", json!({"op": "hang"})).await;
     system.in_state(job, State::Running).await;
@@ -102,9 +97,8 @@ async fn a_stop_waits_neither_for_a_preferred_wait_nor_for_a_stream() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_drained_worker_finishes_what_it_can_and_hands_back_the_rest_uncounted() {
-    let mut options = Options::default();
+async fn a_drained_worker_finishes_what_it_can_and_hands_back_the_rest_uncounted(profile: Profile) {
+    let mut options = Options::on(profile);
     options.settings.worker.drain_ms = 300;
     let mut system = TestSystem::start_with(options).await;
     let quick = system.submit("scripted", json!({"op": "delay", "ms": 100})).await;
@@ -144,10 +138,9 @@ impl LoadedModel for Deaf {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_ignores_its_stop_costs_its_slot_and_no_further_attempt() {
+async fn a_run_that_ignores_its_stop_costs_its_slot_and_no_further_attempt(profile: Profile) {
     let gate = Arc::new((Mutex::new(false), Condvar::new()));
-    let options = Options { runtime: Arc::new(Deaf(gate.clone())), ..Options::default() };
+    let options = Options { runtime: Arc::new(Deaf(gate.clone())), ..Options::on(profile) };
     let mut system = TestSystem::start_with(options).await;
     let noop = Submission::new("scripted", &json!({"op": "noop"})).expect("json");
     let timed_out = system.submit_as(&noop.clone().with_run_timeout(Duration::from_millis(100))).await;
@@ -169,3 +162,13 @@ async fn a_run_that_ignores_its_stop_costs_its_slot_and_no_further_attempt() {
     assert_eq!(system.job(cancelled).await.state, State::Canceled, "what it says now is refused");
     system.finish().await;
 }
+
+siding_tests::on_every_profile!(
+    cancelling_a_running_job_stops_its_computation,
+    cancelling_a_queued_job_ends_it_at_once_and_a_second_cancel_changes_nothing,
+    a_cancelled_job_whose_cancel_hint_is_lost_is_stopped_when_its_lease_is_extended,
+    a_run_that_passes_its_timeout_fails_and_is_not_tried_again,
+    a_stop_waits_neither_for_a_preferred_wait_nor_for_a_stream,
+    a_drained_worker_finishes_what_it_can_and_hands_back_the_rest_uncounted,
+    a_run_that_ignores_its_stop_costs_its_slot_and_no_further_attempt,
+);

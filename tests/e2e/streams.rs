@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use serde_json::json;
-use siding_tests::harness::TestSystem;
+use siding_tests::harness::{Profile, TestSystem};
 
 fn client_id(job: siding_core::id::JobId) -> siding_client::JobId {
     job.to_string().parse().expect("one id, one spelling")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_tells_everything_once_from_any_cursor_and_ends() {
-    let system = TestSystem::start().await;
+async fn a_stream_tells_everything_once_from_any_cursor_and_ends(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let job = system.submit("scripted", json!({"op": "stream", "chunks": 20})).await;
     let mut live = system.client.events(client_id(job), 0);
     let mut seen = Vec::new();
@@ -32,9 +31,8 @@ async fn a_stream_tells_everything_once_from_any_cursor_and_ends() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_followers_of_one_running_job_all_see_its_end() {
-    let system = TestSystem::start().await;
+async fn fifty_followers_of_one_running_job_all_see_its_end(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let job = system.submit("scripted", json!({"op": "delay", "ms": 400, "steps": 4})).await;
     let followers = (0..50).map(|_| {
         let mut events = system.client.events(client_id(job), 0);
@@ -50,3 +48,8 @@ async fn fifty_followers_of_one_running_job_all_see_its_end() {
     assert!(ends.iter().all(|last| last.is_some_and(|kind| kind.as_str() == "succeeded")), "{ends:?}");
     system.finish().await;
 }
+
+siding_tests::on_every_profile!(
+    a_stream_tells_everything_once_from_any_cursor_and_ends,
+    fifty_followers_of_one_running_job_all_see_its_end,
+);

@@ -3,7 +3,14 @@
 
 mod answers;
 mod bad_place;
+mod broker;
+mod cache;
+mod consumer_timeout;
+mod killing;
 mod process;
+mod roles;
+mod runbooks;
+mod servers;
 mod store;
 mod streams;
 mod worker;

@@ -4,14 +4,14 @@ use serde_json::json;
 use siding_client::{Batch, Submission};
 use siding_core::job::State;
 use siding_tests::harness::{
-    TestSystem,
+    Profile, TestSystem,
     faults::{Call, Fault},
     invariants,
     system::stored_id,
 };
 
-async fn a_hundred_jobs_survive(call: Call, fault: Fault, times: u32) {
-    let system = TestSystem::start().await;
+async fn a_hundred_jobs_survive(profile: Profile, call: Call, fault: Fault, times: u32) {
+    let system = TestSystem::on(profile).await;
     let mut jobs = Vec::new();
     for round in 0..100 {
         if round == 20 {
@@ -26,19 +26,16 @@ async fn a_hundred_jobs_survive(call: Call, fault: Fault, times: u32) {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_submission_is_tried_again_by_the_service() {
-    a_hundred_jobs_survive(Call::Submit, Fault::Refused, 3).await;
+async fn a_refused_submission_is_tried_again_by_the_service(profile: Profile) {
+    a_hundred_jobs_survive(profile, Call::Submit, Fault::Refused, 3).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_submission_whose_answer_is_lost_is_one_job() {
-    a_hundred_jobs_survive(Call::Submit, Fault::AnswerLost, 2).await;
+async fn a_submission_whose_answer_is_lost_is_one_job(profile: Profile) {
+    a_hundred_jobs_survive(profile, Call::Submit, Fault::AnswerLost, 2).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_whose_answer_is_lost_is_its_jobs_once() {
-    let system = TestSystem::start().await;
+async fn a_batch_whose_answer_is_lost_is_its_jobs_once(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let jobs =
         (0..1000).map(|value| Submission::new("scripted", &json!({"op": "echo", "value": value})).expect("a script is JSON"));
     let batch = Batch::new(jobs).expect("JSON");
@@ -53,9 +50,8 @@ async fn a_batch_whose_answer_is_lost_is_its_jobs_once() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_jobs_that_died_are_replayed_once_although_answers_are_lost() {
-    let system = TestSystem::start().await;
+async fn a_thousand_jobs_that_died_are_replayed_once_although_answers_are_lost(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let jobs = (0..1000).map(|key| {
         let script = json!({"op": "fail", "times": 1, "key": format!("dies {key}")});
         Submission::new("scripted", &script).expect("a script is JSON").with_attempts_max(1)
@@ -82,29 +78,24 @@ async fn a_thousand_jobs_that_died_are_replayed_once_although_answers_are_lost()
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_claim_pauses_the_worker_and_loses_nothing() {
-    a_hundred_jobs_survive(Call::Claim, Fault::Refused, 3).await;
+async fn a_refused_claim_pauses_the_worker_and_loses_nothing(profile: Profile) {
+    a_hundred_jobs_survive(profile, Call::Claim, Fault::Refused, 3).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_whose_answer_is_lost_is_found_by_the_sweep() {
-    a_hundred_jobs_survive(Call::Claim, Fault::AnswerLost, 1).await;
+async fn a_claim_whose_answer_is_lost_is_found_by_the_sweep(profile: Profile) {
+    a_hundred_jobs_survive(profile, Call::Claim, Fault::AnswerLost, 1).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_record_is_tried_again_until_the_store_takes_it() {
-    a_hundred_jobs_survive(Call::Record, Fault::Refused, 5).await;
+async fn a_refused_record_is_tried_again_until_the_store_takes_it(profile: Profile) {
+    a_hundred_jobs_survive(profile, Call::Record, Fault::Refused, 5).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_whose_answer_is_lost_is_recorded_once() {
-    a_hundred_jobs_survive(Call::Record, Fault::AnswerLost, 2).await;
+async fn a_record_whose_answer_is_lost_is_recorded_once(profile: Profile) {
+    a_hundred_jobs_survive(profile, Call::Record, Fault::AnswerLost, 2).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_stays_away_refuses_submissions_with_a_time_to_come_back() {
-    let system = TestSystem::start().await;
+async fn a_store_that_stays_away_refuses_submissions_with_a_time_to_come_back(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     system.faults.inject(Call::Submit, Fault::Refused, u32::MAX);
     let answer = reqwest::Client::new()
         .post(format!("{}/v1/jobs", system.url))
@@ -118,3 +109,15 @@ async fn a_store_that_stays_away_refuses_submissions_with_a_time_to_come_back() 
     assert!(!body.contains("injected"), "causes are for the log: {body}");
     system.finish().await;
 }
+
+siding_tests::on_every_profile!(
+    a_refused_submission_is_tried_again_by_the_service,
+    a_submission_whose_answer_is_lost_is_one_job,
+    a_batch_whose_answer_is_lost_is_its_jobs_once,
+    a_thousand_jobs_that_died_are_replayed_once_although_answers_are_lost,
+    a_refused_claim_pauses_the_worker_and_loses_nothing,
+    a_claim_whose_answer_is_lost_is_found_by_the_sweep,
+    a_refused_record_is_tried_again_until_the_store_takes_it,
+    a_record_whose_answer_is_lost_is_recorded_once,
+    a_store_that_stays_away_refuses_submissions_with_a_time_to_come_back,
+);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use siding_core::job::State;
-use siding_tests::harness::TestSystem;
+use siding_tests::harness::{Profile, TestSystem};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -20,9 +20,8 @@ async fn open_stream(system: &TestSystem, job: siding_core::id::JobId) -> TcpStr
     socket
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readers_that_do_not_read_hold_up_neither_the_job_nor_other_readers() {
-    let system = TestSystem::start().await;
+async fn readers_that_do_not_read_hold_up_neither_the_job_nor_other_readers(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let job = system.submit("scripted", json!({"op": "stream", "chunks": 5_000})).await;
     let mut stuck = Vec::new();
     for _ in 0..20 {
@@ -43,9 +42,8 @@ async fn readers_that_do_not_read_hold_up_neither_the_job_nor_other_readers() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cut_reader_goes_on_from_its_cursor() {
-    let system = TestSystem::start().await;
+async fn a_cut_reader_goes_on_from_its_cursor(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let job = system.submit("scripted", json!({"op": "stream", "chunks": 200})).await;
     let id: siding_client::JobId = job.to_string().parse().expect("an id");
     let mut cursor = 0;
@@ -63,3 +61,8 @@ async fn a_cut_reader_goes_on_from_its_cursor() {
     assert!(connections >= 12);
     system.finish().await;
 }
+
+siding_tests::on_every_profile!(
+    readers_that_do_not_read_hold_up_neither_the_job_nor_other_readers,
+    a_cut_reader_goes_on_from_its_cursor,
+);

@@ -7,12 +7,12 @@ use siding_client::Submission;
 use siding_core::{
     clock::Timestamp,
     envelope::{Due, Envelope},
-    id::{Attempt, JobId, WorkerId},
+    id::{Attempt, JobId, MessageId, WorkerId},
     job::{FailureCode, Finish, State},
     store::{Claim, Claimed, Payload, Record, RecordChange, Recorded},
 };
 use siding_tests::harness::{
-    TestSystem, eventually,
+    Profile, TestSystem, eventually,
     faults::{Call, Fault},
 };
 
@@ -20,9 +20,8 @@ fn submission(script: &serde_json::Value) -> Submission {
     Submission::new("scripted", script).expect("a script is JSON")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_short_job_of_a_dead_worker_runs_again_at_once() {
-    let mut system = TestSystem::start().await;
+async fn a_short_job_of_a_dead_worker_runs_again_at_once(profile: Profile) {
+    let mut system = TestSystem::on(profile).await;
     let job = system.submit("scripted", json!({"op": "delay", "ms": 600})).await;
     system.in_state(job, State::Running).await;
     let died = Instant::now();
@@ -38,9 +37,8 @@ async fn a_short_job_of_a_dead_worker_runs_again_at_once() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_long_job_of_a_dead_worker_runs_again_when_its_lease_is_over() {
-    let mut system = TestSystem::start().await;
+async fn a_long_job_of_a_dead_worker_runs_again_when_its_lease_is_over(profile: Profile) {
+    let mut system = TestSystem::on(profile).await;
     let job = system.submit("scripted-long", json!({"op": "delay", "ms": 500})).await;
     system.in_state(job, State::Running).await;
     let died = Instant::now();
@@ -52,9 +50,8 @@ async fn a_long_job_of_a_dead_worker_runs_again_when_its_lease_is_over() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_kills_every_worker_fails_and_its_neighbours_do_not() {
-    let mut system = TestSystem::start().await;
+async fn a_job_that_kills_every_worker_fails_and_its_neighbours_do_not(profile: Profile) {
+    let mut system = TestSystem::on(profile).await;
     let poison = system.submit("scripted", json!({"op": "hang"})).await;
     for attempt in 1..=3 {
         eventually("the poison job runs", TestSystem::patience(), || async {
@@ -73,9 +70,8 @@ async fn a_job_that_kills_every_worker_fails_and_its_neighbours_do_not() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_panicking_run_costs_its_job_and_nobody_else() {
-    let system = TestSystem::start().await;
+async fn a_panicking_run_costs_its_job_and_nobody_else(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let panicking = system.submit_as(&submission(&json!({"op": "panic"})).with_attempts_max(2)).await;
     let mut others = Vec::new();
     for _ in 0..20 {
@@ -91,9 +87,8 @@ async fn a_panicking_run_costs_its_job_and_nobody_else() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_doubled_message_runs_its_job_once() {
-    let system = TestSystem::start().await;
+async fn a_doubled_message_runs_its_job_once(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let job = system.submit("scripted", json!({"op": "delay", "ms": 200})).await;
     let record = system.job(job).await;
     let due = Due {
@@ -105,6 +100,7 @@ async fn a_doubled_message_runs_its_job_once() {
         due_at_ms: record.due_at,
         expected_ms: 0.0,
         traceparent: None,
+        message: None,
     };
     let unknown = Due { job: JobId::generate(), due_at_ms: Timestamp(0), ..due.clone() };
     let copies = vec![Envelope::V1(due.clone()), Envelope::V1(due.clone()), Envelope::V1(due.clone()), Envelope::V1(unknown)];
@@ -117,9 +113,35 @@ async fn a_doubled_message_runs_its_job_once() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_cannot_extend_its_lease_stops_the_work_before_the_lease_ends() {
-    let system = TestSystem::start().await;
+async fn a_worker_whose_connection_was_cut_runs_on_and_takes_its_own_messages_back(profile: Profile) {
+    let system = TestSystem::on(profile).await;
+    let mut jobs = Vec::new();
+    for ms in [900, 1_200] {
+        let job = system.submit("scripted", json!({"op": "delay", "ms": ms})).await;
+        system.in_state(job, State::Running).await;
+        jobs.push(job);
+    }
+    // It waits behind them: in hand, and not claimed.
+    let waiting = system.submit("scripted", json!({"op": "noop"})).await;
+    for _ in 0..2 {
+        system.connections.cut().await;
+        eventually("the worker has its messages back", TestSystem::patience(), || async {
+            let ready = system.seams.consumer.ready_count(&system.settings.lanes[0].name).await.expect("a lane");
+            if ready == 0 { Ok(()) } else { Err(format!("{ready} in the queue")) }
+        })
+        .await;
+    }
+    for job in jobs {
+        let ended = system.ended(job).await;
+        assert_eq!((ended.state, ended.attempt, ended.failures), (State::Succeeded, Attempt(1), 0));
+        assert_eq!(system.event_kinds(job).await, ["queued", "started", "succeeded"], "nobody was fenced off");
+    }
+    assert_eq!(system.ended(waiting).await.attempt, Attempt(1));
+    system.finish().await;
+}
+
+async fn a_worker_that_cannot_extend_its_lease_stops_the_work_before_the_lease_ends(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     let job = system.submit_as(&submission(&json!({"op": "hang"})).with_attempts_max(2)).await;
     system.in_state(job, State::Running).await;
     system.faults.inject(Call::Extend, Fault::Refused, 1_000);
@@ -135,9 +157,8 @@ async fn a_worker_that_cannot_extend_its_lease_stops_the_work_before_the_lease_e
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_stalls_the_extension_of_leases_delays_no_timeout() {
-    let system = TestSystem::start().await;
+async fn a_store_that_stalls_the_extension_of_leases_delays_no_timeout(profile: Profile) {
+    let system = TestSystem::on(profile).await;
     system.faults.inject(Call::Extend, Fault::Stalled, 1_000);
     // The lease of 2 s is extended after 0.5 s, in vain; the timeout comes before the lease is fenced.
     let script = submission(&json!({"op": "hang"})).with_run_timeout(Duration::from_millis(900));
@@ -147,13 +168,13 @@ async fn a_store_that_stalls_the_extension_of_leases_delays_no_timeout() {
     system.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_late_writer_is_refused_and_its_result_thrown_away() {
-    let mut system = TestSystem::start().await;
+async fn a_late_writer_is_refused_and_its_result_thrown_away(profile: Profile) {
+    let mut system = TestSystem::on(profile).await;
     // The system's own worker goes; this test is the worker, twice.
     system.services().take_worker().expect("there is a worker").stop().await.expect("it stops");
     let job = system.submit("scripted", json!({"op": "echo", "value": "queue"})).await;
-    let claim = |takeover| [Claim { job, lease: Duration::from_secs(60), takeover }];
+    let message = Some(MessageId::generate());
+    let claim = |takeover| [Claim { job, lease: Duration::from_secs(60), message, takeover }];
     let attempts = system.seams.attempts.clone();
     let run = |claimed: Vec<Claimed>| match claimed.into_iter().next() {
         Some(Claimed::Run(work)) => work,
@@ -175,3 +196,15 @@ async fn a_late_writer_is_refused_and_its_result_thrown_away() {
     system.start_worker();
     system.finish().await;
 }
+
+siding_tests::on_every_profile!(
+    a_worker_whose_connection_was_cut_runs_on_and_takes_its_own_messages_back,
+    a_short_job_of_a_dead_worker_runs_again_at_once,
+    a_long_job_of_a_dead_worker_runs_again_when_its_lease_is_over,
+    a_job_that_kills_every_worker_fails_and_its_neighbours_do_not,
+    a_panicking_run_costs_its_job_and_nobody_else,
+    a_doubled_message_runs_its_job_once,
+    a_worker_that_cannot_extend_its_lease_stops_the_work_before_the_lease_ends,
+    a_store_that_stalls_the_extension_of_leases_delays_no_timeout,
+    a_late_writer_is_refused_and_its_result_thrown_away,
+);

@@ -70,6 +70,10 @@ rules! {
     documents_name_every_state_event_and_failure: rules::facts::words_of_jobs;
     endpoints_are_documented_and_documented_ones_exist: rules::facts::endpoints;
     a_metric_that_a_document_names_exists: rules::facts::metrics;
+    a_variable_that_the_deployment_names_is_read: rules::deployment::settings;
+    a_command_that_the_deployment_runs_exists: rules::deployment::commands;
+    a_file_that_the_deployment_takes_exists: rules::deployment::paths;
+    a_secret_of_the_deployment_is_made_and_not_written_down: rules::deployment::secrets;
 }
 
 fn check(rule: &Rule) {

@@ -1,6 +1,7 @@
 //! The rules, by what they look at. Each is a pure function from the tree to its violations.
 
 pub mod code;
+pub mod deployment;
 pub mod docs;
 pub mod facts;
 pub mod fences;

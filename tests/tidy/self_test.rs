@@ -65,6 +65,26 @@ const ROWS: &[(&str, &str, &str, &[usize])] = &[
     ("endpoints_are_documented_and_documented_ones_exist", "docs/api.md", "`GET /v1/x?a=b`\n`GET /metrics` `GET x`\n", &[1]),
     ("endpoints_are_documented_and_documented_ones_exist", "results/src/a.rs", "#[utoipa::path(get, path = \"/v1/x\")]\n", &[1]),
     ("a_metric_that_a_document_names_exists", "README.md", "siding_slots_lazy\nsiding_core::x\n", &[1]),
+    (
+        "a_variable_that_the_deployment_names_is_read",
+        "compose/a.yaml",
+        "SIDING_STORE__URL_FILE: a\nSIDING_STORE__ADDRESS: a\nSIDING_PORT: 1\n${SIDING_CACHE} SIDING_TEST_*_URL\n",
+        &[2, 3],
+    ),
+    (
+        "a_command_that_the_deployment_runs_exists",
+        "compose/a.yaml",
+        "command: [\"worker\", \"--config\", \"siding.toml\"]\ncommand: [\"work\", \"--configuration\", \"siding.toml\"]\ncommand: [\"x\"]\n",
+        &[2, 2],
+    ),
+    ("a_file_that_the_deployment_takes_exists", "compose/a.yaml", "- ./siding.toml:/a:ro\n- ./sidings.toml:/a:ro\n", &[2]),
+    ("a_file_that_the_deployment_takes_exists", "compose/Dockerfile", "COPY core /a\nCOPY cores /a\nCOPY --from=b c d\n", &[2]),
+    (
+        "a_secret_of_the_deployment_is_made_and_not_written_down",
+        "compose/compose.yaml",
+        "a: /run/secrets/store_url\nPG_PASSWORD: x\nsecrets:\n  store_url: { file: x }\nPASSWORD_FILE: /run/secrets/other\n",
+        &[2, 5],
+    ),
     ("migrations_are_numbered_alike", "migrations/sqlite/1_job.sql", "x\n", &[1]),
     ("migrations_are_numbered_alike", "migrations/sqlite/0001_job.sql", "x\n", &[]),
 ];

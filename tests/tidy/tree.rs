@@ -12,7 +12,9 @@ use crate::{Violation, mask::mask};
 /// Folders that are not ours: built, fetched, generated.
 const SKIPPED_FOLDERS: [&str; 6] = ["target", ".git", ".siding", ".venv", "__pycache__", "node_modules"];
 /// The files that are text and ours.
-const TEXT_ENDINGS: [&str; 9] = ["rs", "toml", "md", "py", "sql", "yaml", "yml", "sh", "json"];
+const TEXT_ENDINGS: [&str; 11] = ["rs", "toml", "md", "py", "sql", "yaml", "yml", "sh", "json", "conf", "cfg"];
+/// Files without an ending that are text and ours, too.
+const TEXT_NAMES: [&str; 2] = ["Makefile", "Dockerfile"];
 
 /// One file of text.
 pub struct File {
@@ -91,7 +93,7 @@ fn read_folder(folder: &Path, prefix: &str, files: &mut Vec<(String, String)>) {
             read_folder(&entry.path(), &format!("{path}/"), files);
         }
         let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
-        if kind.is_file() && (TEXT_ENDINGS.contains(&ending) || name == "Makefile" || path.starts_with(".ci/")) {
+        if kind.is_file() && (TEXT_ENDINGS.contains(&ending) || TEXT_NAMES.contains(&name.as_str()) || path.starts_with(".ci/")) {
             files.push((path, fs::read_to_string(entry.path()).expect("text is UTF-8")));
         }
     }

@@ -49,7 +49,7 @@ pub struct Running {
     hung: AtomicBool,
     /// From when the lease counts: the moment before the store was last asked. Written by the keeper, read by it.
     lease_from: Mutex<Instant>,
-    /// The unsettled delivery of an `on_record` lane; taken by the recorder.
+    /// The unsettled delivery of an `on_record` lane; taken by the recorder, exchanged by the taking loop when its message comes back.
     delivery: Mutex<Option<Box<dyn Delivery>>>,
 }
 
@@ -141,6 +141,20 @@ impl Running {
         *self.lease_from.lock().unwrap_or_else(PoisonError::into_inner) = asked_at;
     }
 
+    /// Its message has come back, because the connection that brought it was cut: the new delivery takes the place of the old one, which is
+    /// returned to be settled. A delivery of another message, or one that comes when the old one is settled already, is given back.
+    ///
+    /// # Errors
+    /// The delivery.
+    pub fn adopt(&self, delivery: Box<dyn Delivery>) -> Result<Box<dyn Delivery>, Box<dyn Delivery>> {
+        let message = delivery.envelope().due().message;
+        let mut current = self.delivery.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *current {
+            Some(old) if message.is_some() && old.envelope().due().message == message => Ok(std::mem::replace(old, delivery)),
+            _ => Err(delivery),
+        }
+    }
+
     /// Its delivery, once.
     pub fn take_delivery(&self) -> Option<Box<dyn Delivery>> {
         self.delivery.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -182,6 +196,17 @@ impl RunningJobs {
         self.lock().get(&job).cloned()
     }
 
+    /// Hands a delivery to the claimed job that its very message was claimed for (`Running::adopt`).
+    ///
+    /// # Errors
+    /// The delivery, when there is none.
+    pub fn adopt(&self, delivery: Box<dyn Delivery>) -> Result<Box<dyn Delivery>, Box<dyn Delivery>> {
+        match self.get(delivery.envelope().due().job) {
+            Some(running) => running.adopt(delivery),
+            None => Err(delivery),
+        }
+    }
+
     /// All of them, as they are now.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Running>> {
@@ -201,5 +226,58 @@ impl RunningJobs {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<Running>>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use siding_core::{
+        broker::{Consumer, Publisher, memory::MemoryBroker},
+        clock::Timestamp,
+        envelope::{Due, Envelope},
+        id::{Attempt, MessageId},
+    };
+
+    use super::*;
+    use crate::verdict::tests::work;
+
+    async fn delivery(work: &Work, message: Option<MessageId>) -> Box<dyn Delivery> {
+        let broker = MemoryBroker::new(std::slice::from_ref(&work.lane), 1);
+        let due = Due {
+            job: work.job,
+            attempt: Attempt(0),
+            lane: work.lane.clone(),
+            model: work.model.clone(),
+            version: work.version.clone(),
+            due_at_ms: Timestamp(0),
+            expected_ms: 1.0,
+            traceparent: None,
+            message,
+        };
+        broker.publish(vec![Envelope::V1(due)]).await;
+        broker.subscribe(&work.lane, 1).await.expect("the lane has a queue").next().await.expect("a message waits")
+    }
+
+    #[tokio::test]
+    async fn only_the_message_that_is_still_to_be_settled_is_exchanged() {
+        let (own, other) = (MessageId::generate(), MessageId::generate());
+        let rows = [
+            ("its own message came back", Some(Some(own)), Some(own), true),
+            ("a doubled one", Some(Some(own)), Some(other), false),
+            ("one that carries no id", Some(Some(own)), None, false),
+            ("two that carry none may be two", Some(None), None, false),
+            ("it was settled already, or at the claim", None, Some(own), false),
+        ];
+        for (reason, held, came, expected) in rows {
+            let work = work(0);
+            let came = delivery(&work, came).await;
+            let held = match held {
+                Some(message) => Some(delivery(&work, message).await),
+                None => None,
+            };
+            let control = RunControl::new(|_| ());
+            let running = Running::new(work, 0, Duration::from_secs(1), control, Instant::now(), held);
+            assert_eq!(running.adopt(came).is_ok(), expected, "{reason}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use siding_core::schedule::group::{AHEAD_MS_MAX, SlotsView};
+use siding_core::schedule::group::{AHEAD_MS_MAX, LEAD_MS, SlotsView};
 use tokio::sync::Notify;
 
 use crate::{execute::Executor, running::Running, verdict::RunEnd};
@@ -67,6 +67,8 @@ pub struct View {
     pub busy: usize,
     /// Jobs that are coming, ready or running, by lane.
     pub by_lane: Vec<usize>,
+    /// How long until the next slot is expected to be within `LEAD_MS` of its end, of those that are not yet.
+    pub next_ending_in: Option<Duration>,
 }
 
 /// A claimed job on its way to the ready queue: it has its place in its lane's share from the claim on. The place is free again when this
@@ -132,10 +134,15 @@ impl Slots {
         let left_ms = |running: &Arc<Running>| left_ms(running.work.estimate.p50_ms, running.ran_for());
         let free_in = || state.running.iter().map(|slot| slot.as_ref().map_or(0.0, left_ms));
         let free_in_ms = free_in().fold(f64::INFINITY, f64::min);
-        let soon = free_in().filter(|ms| *ms <= AHEAD_MS_MAX).count();
+        let within = |ms_max: f64| free_in().filter(|ms| *ms <= ms_max).count();
+        let soon = within(AHEAD_MS_MAX);
         let busy = state.busy();
-        let slots = SlotsView { idle: self.0.count - busy, free_in_ms, soon, ready: waiting().count(), ready_ms };
-        View { slots, busy, by_lane: state.by_lane.clone() }
+        let idle = self.0.count - busy;
+        // An idle slot counts as free at once, so it is within any time.
+        let slots = SlotsView { idle, ending: within(LEAD_MS) - idle, free_in_ms, soon, ready: waiting().count(), ready_ms };
+        let next_ending_in = free_in().map(|ms| ms - LEAD_MS).filter(|ms| *ms > 0.0 && ms.is_finite()).reduce(f64::min);
+        let next_ending_in = next_ending_in.map(|ms| Duration::from_secs_f64(ms / 1e3));
+        View { slots, busy, by_lane: state.by_lane.clone(), next_ending_in }
     }
 
     /// How many slots run something that does not heed its stop: they take nothing until it returns.

@@ -109,13 +109,14 @@ impl Taking {
                 () = self.drain.stopping() => break,
                 taken = deliveries.recv_many(&mut arrived, usize::from(u8::MAX)) => if taken == 0 { break },
                 () = self.parts.slots.changed() => {}
-                () = tokio::time::sleep(LOOK_AROUND) => {}
+                () = tokio::time::sleep(self.look_again_in()) => {}
             }
             let since = Instant::now();
             for (lane, delivery) in arrived.drain(..) {
                 // A ticket is served by one delivery; the next wish is another ticket. (Lanes without tickets do not look at theirs.)
                 self.tickets[lane].send_replace(None);
-                self.hands[lane].push_back(Held { delivery, since });
+                let kept = self.adopt(Held { delivery, since }).await;
+                self.hands[lane].extend(kept);
                 self.seen[lane] = since;
             }
             self.fill().await;
@@ -128,13 +129,21 @@ impl Taking {
         while let Some((lane, delivery)) = deliveries.recv().await {
             self.hands[lane].push_back(Held { delivery, since: Instant::now() });
         }
-        for held in self.hands.iter_mut().flat_map(std::mem::take) {
-            give_back(held.delivery).await;
+        for held in std::mem::take(&mut self.hands).into_iter().flatten() {
+            if let Some(held) = self.adopt(held).await {
+                give_back(held.delivery).await;
+            }
         }
         for ready in self.parts.slots.take_back(None) {
             ready.running.stop(crate::running::StopReason::Drain);
             self.parts.recorder.finished(ready.running, RunEnd::NotStarted).await;
         }
+    }
+
+    /// When nothing wakes the loop: something in hand is claimed when a slot is about to be free, not only once it is.
+    fn look_again_in(&self) -> Duration {
+        let ending_in = self.parts.slots.view().next_ending_in.filter(|_| self.hands.iter().any(|hands| !hands.is_empty()));
+        ending_in.map_or(LOOK_AROUND, |ending_in| ending_in.min(LOOK_AROUND))
     }
 
     /// Claims as long as the policies find something to claim.
@@ -149,7 +158,11 @@ impl Taking {
                 // The chosen lane gets the next free slot: nothing of another lane is claimed ahead of it.
                 return;
             }
-            let group: Vec<Held> = self.hands[lane].drain(..count).collect();
+            let mut group = Vec::with_capacity(count);
+            for held in self.hands[lane].drain(..count).collect::<Vec<_>>() {
+                // Again: the job may have been claimed since, with the stale delivery of the same message.
+                group.extend(self.adopt(held).await);
+            }
             self.claim(lane, group).await;
         }
     }
@@ -215,11 +228,30 @@ impl Taking {
         }
     }
 
+    /// Takes a delivery whose job this worker runs, if it was brought by the very message that the job was claimed with: the connection
+    /// was cut, and the broker, which cannot know that the worker lives, hands the message out again. The job runs on, and the new delivery is
+    /// settled when it ends. Any other delivery is returned.
+    async fn adopt(&self, held: Held) -> Option<Held> {
+        let job = held.delivery.envelope().due().job;
+        match self.parts.running.adopt(held.delivery) {
+            Ok(stale) => {
+                tracing::info!(job.id = %job, "the message of a running job has come back; the job runs on");
+                settle(stale).await;
+                None
+            }
+            Err(delivery) => Some(Held { delivery, ..held }),
+        }
+    }
+
     async fn claim(&mut self, index: usize, group: Vec<Held>) {
+        if group.is_empty() {
+            return;
+        }
         let lane = &self.parts.lanes.as_slice()[index];
         let wish = |held: &Held| Claim {
             job: held.delivery.envelope().due().job,
             lease: lane.lease(),
+            message: held.delivery.envelope().due().message,
             takeover: lane.ack == Ack::OnRecord && held.delivery.redelivered(),
         };
         let claims: Vec<Claim> = group.iter().map(wish).collect();
@@ -251,17 +283,21 @@ impl Taking {
                     };
                     ready.extend(self.begin(*work, index, lease, asked_at, delivery));
                 }
-                Claimed::Skip(why) => {
-                    if let Skip::Ended { state, seq } = why {
-                        self.parts.recorder.ended_by_claim(held.delivery.envelope().due(), state, seq);
-                    }
-                    self.parts.metrics.skipped(skip_reason(why));
-                    tracing::debug!(job.id = %held.delivery.envelope().due().job, reason = skip_reason(why), "delivery skipped");
-                    settle(held.delivery).await;
-                }
+                Claimed::Skip(why) => self.skip(held, why).await,
             }
         }
         self.parts.slots.push(ready);
+    }
+
+    async fn skip(&self, held: Held, why: Skip) {
+        // The old and the new delivery of one message may have been claimed with together.
+        let Some(held) = self.adopt(held).await else { return };
+        if let Skip::Ended { state, seq } = why {
+            self.parts.recorder.ended_by_claim(held.delivery.envelope().due(), state, seq);
+        }
+        self.parts.metrics.skipped(skip_reason(why));
+        tracing::debug!(job.id = %held.delivery.envelope().due().job, reason = skip_reason(why), "delivery skipped");
+        settle(held.delivery).await;
     }
 
     /// Lists a claimed job and makes it ready; a job whose input lies in a blob becomes ready once that is read.

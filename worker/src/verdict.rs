@@ -85,7 +85,7 @@ pub fn verdict(end: RunEnd, stop: Option<StopReason>, work: &Work, now: Timestam
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use siding_core::{
@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    fn work(failures: u32) -> Work {
+    pub(crate) fn work(failures: u32) -> Work {
         Work {
             job: JobId::generate(),
             attempt: Attempt(1),

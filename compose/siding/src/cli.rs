@@ -2,9 +2,11 @@
 
 pub mod args;
 mod catalog;
+mod config;
 mod dead;
 pub mod exit;
 mod jobs;
+mod migrate;
 mod submit;
 mod watch;
 
@@ -12,41 +14,57 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use siding_client::Client;
-use siding_core::{config::Settings, error::chain, telemetry};
+use siding_core::{config::Effective, telemetry};
 
 use self::{
-    args::{BenchCommand, Cli, Command, Global, JobsCommand, UpArgs},
+    args::{BenchCommand, Cli, Command, Global, JobsCommand, Log, SettingsArgs},
     exit::Failed,
 };
-use crate::{bench, demo, doctor, output::Output, up};
+use crate::{
+    bench, demo, doctor,
+    output::Output,
+    process::{self, Shape},
+    seams::Seams,
+    services::Role,
+};
 
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
+    main_over(|seams| seams)
+}
+
+/// The same, with the seams of a process that serves wrapped first: for a test's program, which breaks at a seam on purpose.
+pub fn main_over(wrap: fn(Seams) -> Seams) -> ExitCode {
     let cli = Cli::parse();
-    match run(cli) {
+    match run(cli, wrap) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => failed.report(),
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failed> {
+fn run(cli: Cli, wrap: fn(Seams) -> Seams) -> Result<(), Failed> {
     if let Command::Completions { shell } = cli.command {
         return print_completions(shell);
     }
     // One process does everything in laptop mode; the number of threads is the number of cores.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failed::from)?;
-    let ended = runtime.block_on(run_async(cli));
+    let ended = runtime.block_on(run_async(cli, wrap));
     // Whatever was worth waiting for was waited for, with its bound. A thread that hangs in native code must not keep the process.
     runtime.shutdown_background();
     ended
 }
 
-async fn run_async(cli: Cli) -> Result<(), Failed> {
+async fn run_async(cli: Cli, wrap: fn(Seams) -> Seams) -> Result<(), Failed> {
     let output = Output::new(cli.global.output, cli.global.quiet);
     match cli.command {
-        Command::Up(args) => run_up(args).await,
+        Command::Up(args) => serve(Shape::Up { data: args.data }, wrap, args.log, &args.settings).await,
+        Command::Producer(args) => serve(Shape::One(Role::Producer), wrap, args.log, &args.settings).await,
+        Command::Worker(args) => serve(Shape::One(Role::Worker), wrap, args.log, &args.settings).await,
+        Command::Results(args) => serve(Shape::One(Role::Results), wrap, args.log, &args.settings).await,
+        Command::Migrate(args) => migrate::run(&output, &args).await,
         Command::Submit(args) => submit::run(&client(&cli.global)?, &output, args).await,
         Command::Jobs { command } => run_jobs(&client(&cli.global)?, &output, command).await,
+        Command::Config { command } => config::run(&output, command),
         Command::Dead { command } => dead::run(&client(&cli.global)?, &output, command).await,
         Command::Models => catalog::models(&client(&cli.global)?, &output).await,
         Command::Lanes => catalog::lanes(&client(&cli.global)?, &output).await,
@@ -63,11 +81,14 @@ async fn run_async(cli: Cli) -> Result<(), Failed> {
     }
 }
 
-async fn run_up(args: UpArgs) -> Result<(), Failed> {
-    telemetry::init_logs(args.log.into(), "info");
-    let settings = Settings::load(args.config.as_deref()).map_err(|error| Failed::Usage(chain(&error)))?;
-    let options = up::Options { data: args.data, listen: args.listen, models: args.models, settings };
-    Ok(up::run(options).await?)
+async fn serve(shape: Shape, wrap: fn(Seams) -> Seams, log: Log, args: &SettingsArgs) -> Result<(), Failed> {
+    telemetry::init_logs(log.into(), "info");
+    let settings = effective(args)?.settings;
+    Ok(process::run(process::Options { shape, settings, wrap }).await?)
+}
+
+fn effective(args: &SettingsArgs) -> Result<Effective, Failed> {
+    Effective::load(&args.sources()).map_err(|error| Failed::Usage(error.to_string()))
 }
 
 async fn run_jobs(client: &Client, output: &Output, command: JobsCommand) -> Result<(), Failed> {

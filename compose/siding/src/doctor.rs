@@ -1,16 +1,12 @@
-//! `siding doctor`: looks at everything that `siding up` needs on this machine and says, for each thing that is wrong, the command that
-//! mends it. It changes nothing; a folder that it had to make for a check is removed again.
+//! `siding doctor`: looks at everything that `siding up` and the roles need, on this machine and at the servers that the settings name, and says, for
+//! each thing that is wrong, the command that mends it. It changes nothing; a folder that it had to make for a check is removed again.
 
 mod checks;
-
-use std::path::PathBuf;
+mod servers;
 
 use serde::Serialize;
 use siding_client::Client;
-use siding_core::{
-    config::Settings,
-    model::locate::{cache_dir, models_dir},
-};
+use siding_core::config::{Effective, Settings};
 
 use crate::{
     cli::{args::DoctorArgs, exit::Failed},
@@ -60,24 +56,24 @@ impl Finding {
 /// Looks at everything; fails when a check has failed.
 pub async fn run(client: &Client, output: &Output, args: DoctorArgs) -> Result<(), Failed> {
     let mut findings = Vec::new();
-    let settings = match Settings::load(args.config.as_deref()) {
-        Ok(settings) => {
+    let settings = match Effective::load(&args.settings.sources()) {
+        Ok(Effective { settings, .. }) => {
             findings.push(Finding::ok("settings", "readable and valid"));
             settings
         }
         Err(error) => {
             let fix = "correct the file given with --config, or the variable SIDING_<SECTION>__<KEY>";
-            findings.push(Finding::failed("settings", siding_core::error::chain(&error), fix));
+            findings.push(Finding::failed("settings", error.to_string(), fix));
             Settings::default()
         }
     };
-    let models: Option<PathBuf> = args.models.or_else(|| cache_dir().map(|cache| models_dir(&cache)));
     findings.push(checks::onnxruntime(&settings));
-    findings.extend(checks::models(models.as_deref(), settings.worker.scripted));
+    findings.extend(checks::models(settings.models_folder().as_deref(), settings.worker.scripted));
     let (server, is_running) = checks::server(client).await;
     // The data folder of a running server is in use, as it should be.
     findings.push(checks::data(&args.data, is_running));
     findings.push(checks::disk_space(&args.data));
+    findings.extend(servers::all(&settings).await);
     findings.push(server);
     findings.extend(checks::python().await);
     print(output, &findings)?;

@@ -1,6 +1,7 @@
-//! One port for all roles of this process: the producer's and the results' routes, `/metrics`, `/openapi.json`, and a problem for everything
+//! One port for all roles of this process: the routes of those that run here, health, `/metrics`, `/openapi.json`, and a problem for everything
 //! else. It decides what is served where; it never handles a job.
 
+mod health;
 mod patient;
 
 use std::sync::Arc;
@@ -12,10 +13,7 @@ use axum::{
     routing::get,
     serve::ListenerExt,
 };
-use siding_core::{
-    api::Reader, config::Settings, drain::Drain, lane::InvalidLanes, model::repository::Repository, problem::with_fallbacks,
-    telemetry::Metrics,
-};
+use siding_core::{api::Reader, drain::Drain, problem::with_fallbacks, telemetry::Metrics};
 use siding_producer::http::{Batches, Bodies, ProducerState};
 use siding_results::http::{ResultsState, Streams};
 use tokio::net::TcpListener;
@@ -25,7 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub use patient::Patience;
 use patient::Patient;
 
-use crate::{seams::Seams, services::Services};
+use crate::services::Services;
 
 /// What is true of the whole API.
 #[derive(OpenApi)]
@@ -36,44 +34,42 @@ use crate::{seams::Seams, services::Services};
 ))]
 struct Api;
 
-/// Every route of this process. Streams end at the stop signal of the services' front, and readiness turns false.
-///
-/// # Errors
-/// `InvalidLanes`.
-pub fn router(
-    seams: &Seams,
-    settings: &Settings,
-    services: &Services,
-    repository: &Arc<Repository>,
-) -> Result<Router, InvalidLanes> {
+/// Every route of this process. Streams end at the stop signal of the services' front.
+pub fn router(services: &Services) -> Router {
+    let mut router = OpenApiRouter::with_openapi(Api::openapi()).merge(health::router(services));
+    let seams = services.seams();
     let reader = Reader::new(seams.jobs.clone(), seams.blobs.clone(), seams.clock.clone(), services.answers.clone());
-    let producer = siding_producer::http::router(ProducerState {
-        intake: services.intake.clone(),
-        reader: reader.clone(),
-        follower: services.follower.clone(),
-        catalog: repository.clone(),
-        lanes: settings.lanes()?,
-        bodies: Bodies::new(services.offload.clone()),
-        batches: Batches::default(),
-    });
-    let results = siding_results::http::router(ResultsState {
-        reader,
-        feed: seams.feed.clone(),
-        dead: seams.dead.clone(),
-        follower: services.follower.clone(),
-        cache: seams.cache.clone(),
-        clock: seams.clock.clone(),
-        drain: services.front().clone(),
-        stream: settings.stream.clone(),
-        streams: Streams::new(services.metrics.clone()),
-    });
-    let (router, openapi) = OpenApiRouter::with_openapi(Api::openapi()).merge(producer).merge(results).split_for_parts();
+    if let (Some(producer), Some(follower)) = (services.producer(), services.follower()) {
+        router = router.merge(siding_producer::http::router(ProducerState {
+            intake: producer.intake.clone(),
+            reader: reader.clone(),
+            follower: follower.clone(),
+            catalog: producer.repository.clone(),
+            lanes: producer.lanes.clone(),
+            bodies: Bodies::new(producer.offload.clone()),
+            batches: Batches::default(),
+        }));
+    }
+    if let (true, Some(follower)) = (services.is_results(), services.follower()) {
+        router = router.merge(siding_results::http::router(ResultsState {
+            reader,
+            feed: seams.feed.clone(),
+            dead: seams.dead.clone(),
+            follower: follower.clone(),
+            cache: seams.cache.clone(),
+            clock: seams.clock.clone(),
+            drain: services.front().clone(),
+            stream: services.settings().stream.clone(),
+            streams: Streams::new(services.metrics.clone()),
+        }));
+    }
+    let (router, openapi) = router.split_for_parts();
     let openapi = Arc::new(openapi);
     let metrics = services.metrics.clone();
     let router = router
         .route("/openapi.json", get(move || async move { Json(openapi.as_ref().clone()) }))
         .route("/metrics", get(move || async move { exposition(&metrics) }));
-    Ok(with_fallbacks(router))
+    with_fallbacks(router)
 }
 
 /// Serves on `listener` until the stop signal of `drain`, then until the open connections have ended. A caller that is slower than

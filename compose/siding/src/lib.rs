@@ -7,6 +7,6 @@ mod demo;
 mod doctor;
 pub mod http;
 mod output;
+pub mod process;
 pub mod seams;
 pub mod services;
-pub mod up;

@@ -1,7 +1,17 @@
-//! The services of one process, started over a filled set of seams and stopped in order: nothing is accepted and nobody is waited for any more, then nothing is
-//! taken any more, then what was done is recorded and published.
+//! The services of one process, started over a filled set of seams, one role after the other, and stopped in order: readiness says no, then
+//! nothing is accepted and nobody is waited for any more, then nothing is taken any more, then what was done is recorded and published. It decides
+//! which role needs what; no service learns which others run beside it.
 
-use std::{sync::Arc, time::Duration};
+mod producer;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use siding_core::{
     api::answer::Answers,
@@ -11,17 +21,12 @@ use siding_core::{
     id::WorkerId,
     lane::InvalidLanes,
     model::repository::Repository,
-    offload::Offload,
     telemetry::Metrics,
 };
-use siding_producer::{
-    dispatch,
-    intake::Intake,
-    submitter::{self, Submitter},
-    sweep,
-};
+use siding_producer::intake::Intake;
 use siding_worker::{Worker, runtime::ModelRuntime};
 
+pub use self::producer::Producer;
 use crate::seams::Seams;
 
 /// How long the loops of the producing side may take to end.
@@ -40,28 +45,91 @@ pub enum Error {
     Thread(#[source] std::io::Error),
 }
 
+/// What a process can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Accepts, publishes, rescues.
+    Producer,
+    /// Takes, runs, records.
+    Worker,
+    /// Shows and streams.
+    Results,
+}
+
+impl Role {
+    /// All of them, as in laptop mode.
+    pub const ALL: &[Self] = &[Self::Producer, Self::Worker, Self::Results];
+
+    /// Its name, as on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Producer => "producer",
+            Self::Worker => "worker",
+            Self::Results => "results",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether this process wants no further callers: written once by `Services::stop`, read by readiness.
+#[derive(Debug, Clone, Default)]
+pub struct Leaving(Arc<AtomicBool>);
+
+impl Leaving {
+    /// Whether it does.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Running services.
 pub struct Services {
-    /// Accepts jobs.
-    pub intake: Arc<dyn Intake>,
-    /// Follows them.
-    pub follower: Follower,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Room for outputs on their way to callers.
     pub answers: Answers,
-    /// Parses what is long.
-    pub offload: Offload,
+    seams: Seams,
+    settings: Settings,
+    producer: Option<Producer>,
+    /// `None` where there is no such role, and once it was taken away.
+    worker: Option<Worker>,
+    is_results: bool,
+    /// Who waits for jobs here; started with the first role that lets callers wait.
+    follower: Option<Follower>,
+    leaving: Leaving,
     /// What serves callers: HTTP, streams, and calls that wait for a job's end. Stopped before everything else, because
     /// nobody's answer may hold up the rest.
     front: Drain,
-    drain: Drain,
-    /// `None` once it was taken away.
-    worker: Option<Worker>,
 }
 
 impl Services {
-    /// Starts producer, worker and follower. Must be called within a Tokio runtime.
+    /// No role yet: what every process has. Must be called within a Tokio runtime, as everything here.
+    #[must_use]
+    pub fn of(seams: &Seams, settings: &Settings) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        seams.count_into(&metrics);
+        Self {
+            metrics,
+            answers: Answers::default(),
+            seams: seams.clone(),
+            settings: settings.clone(),
+            producer: None,
+            worker: None,
+            is_results: false,
+            follower: None,
+            leaving: Leaving::default(),
+            front: Drain::new(),
+        }
+    }
+
+    /// Every role in one process.
     ///
     /// # Errors
     /// `Error`.
@@ -71,55 +139,102 @@ impl Services {
         repository: &Arc<Repository>,
         runtime: Arc<dyn ModelRuntime>,
     ) -> Result<Self, Error> {
-        let (front, drain, metrics) = (Drain::new(), Drain::new(), Arc::new(Metrics::new()));
-        let lanes = settings.lanes()?;
-        let outbox = dispatch::start(
-            &drain,
-            dispatch::Parts {
-                publisher: seams.publisher.clone(),
-                store: seams.dispatch.clone(),
-                bus: seams.bus.clone(),
-                lanes: lanes.clone(),
-                clock: seams.clock.clone(),
-                metrics: metrics.clone(),
-                relay_poll: settings.relay_poll(),
-                unpublished_max: settings.submit.unpublished_max,
-            },
-        );
-        sweep::start(
-            &drain,
-            sweep::Parts {
-                store: seams.attempts.clone(),
-                bus: seams.bus.clone(),
-                clock: seams.clock.clone(),
-                metrics: metrics.clone(),
-                every: settings.sweep_poll(),
-            },
-        );
-        let poll = Duration::from_millis(settings.stream.poll_ms);
-        let follower = Follower::start(&front, seams.feed.clone(), &seams.bus, seams.clock.clone(), poll);
-        let offload = Offload::new(&drain);
-        let intake = Submitter::start(
-            &drain,
-            submitter::Parts {
-                repository: repository.clone(),
-                blobs: seams.blobs.clone(),
-                offload: offload.clone(),
-                submissions: seams.submissions.clone(),
-                dead: seams.dead.clone(),
-                outbox,
-                bus: seams.bus.clone(),
-                clock: seams.clock.clone(),
-                metrics: metrics.clone(),
-                lanes: lanes.clone(),
-                settings: settings.submit.clone(),
-            },
-        );
-        let worker = Some(start_worker(seams, settings, repository, runtime, &metrics)?);
-        Ok(Self { intake, follower, metrics, answers: Answers::default(), offload, front, drain, worker })
+        let mut services = Self::of(seams, settings);
+        services.start_producer(repository)?;
+        services.start_results();
+        services.start_worker(repository, runtime)?;
+        Ok(services)
     }
 
-    /// What serves callers: its stop signal ends connections, streams and preferred waits, and turns readiness false.
+    /// Adds the role that accepts, publishes and rescues.
+    ///
+    /// # Errors
+    /// `Lanes`.
+    pub fn start_producer(&mut self, repository: &Arc<Repository>) -> Result<(), Error> {
+        self.follow();
+        self.producer = Some(Producer::start(&self.seams, &self.settings, repository, &self.metrics)?);
+        Ok(())
+    }
+
+    /// Adds the role that shows and streams.
+    pub fn start_results(&mut self) {
+        self.follow();
+        self.is_results = true;
+    }
+
+    /// Adds the role that runs jobs, or starts it again in place of one that was taken away.
+    ///
+    /// # Errors
+    /// `Error`.
+    pub fn start_worker(&mut self, repository: &Arc<Repository>, runtime: Arc<dyn ModelRuntime>) -> Result<(), Error> {
+        let worker = Worker::start(siding_worker::Parts {
+            worker: WorkerId::generate(),
+            lanes: self.settings.lanes()?,
+            slots: self.settings.slots(),
+            drain: Duration::from_millis(self.settings.worker.drain_ms),
+            consumer: self.seams.consumer.clone(),
+            bus: self.seams.bus.clone(),
+            store: self.seams.attempts.clone(),
+            blobs: self.seams.blobs.clone(),
+            repository: repository.clone(),
+            runtime,
+            clock: self.seams.clock.clone(),
+            metrics: self.metrics.clone(),
+        });
+        self.worker = Some(worker.map_err(Error::Thread)?);
+        Ok(())
+    }
+
+    /// One follower for all who wait in this process.
+    fn follow(&mut self) {
+        let (seams, poll) = (&self.seams, Duration::from_millis(self.settings.stream.poll_ms));
+        let start = || Follower::start(&self.front, seams.feed.clone(), &seams.bus, seams.clock.clone(), poll);
+        self.follower.get_or_insert_with(start);
+    }
+
+    /// Accepts jobs, where there is a producer.
+    #[must_use]
+    pub fn intake(&self) -> Option<&Arc<dyn Intake>> {
+        self.producer.as_ref().map(|producer| &producer.intake)
+    }
+
+    /// The producer, where there is one.
+    #[must_use]
+    pub fn producer(&self) -> Option<&Producer> {
+        self.producer.as_ref()
+    }
+
+    /// Whether this process shows jobs.
+    #[must_use]
+    pub fn is_results(&self) -> bool {
+        self.is_results
+    }
+
+    /// Follows jobs, where callers may wait for them.
+    #[must_use]
+    pub fn follower(&self) -> Option<&Follower> {
+        self.follower.as_ref()
+    }
+
+    /// The seams that they work over.
+    #[must_use]
+    pub fn seams(&self) -> &Seams {
+        &self.seams
+    }
+
+    /// The settings that they were started with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether readiness is to say no.
+    #[must_use]
+    pub fn leaving(&self) -> &Leaving {
+        &self.leaving
+    }
+
+    /// What serves callers: its stop signal ends connections, streams and preferred waits.
     #[must_use]
     pub fn front(&self) -> &Drain {
         &self.front
@@ -133,19 +248,33 @@ impl Services {
                 None => std::future::pending().await,
             }
         };
+        let producer = async {
+            match &self.producer {
+                Some(producer) => producer.failed().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = self.front.failed() => {}
-            () = self.drain.failed() => {}
+            () = producer => {}
             () = worker => {}
         }
     }
 
-    /// Stops what serves callers, then the worker, then the producing side. Takes at most `CONNECTIONS_PATIENCE`, what
-    /// `Worker::stop` takes, and `LOOPS_PATIENCE`; docs/architecture.md adds them up.
+    /// Says by readiness that nobody is to come any more and goes on serving for `server.unready_ms`; then stops what serves callers, then the
+    /// worker, then the producing side. Takes at most that, `CONNECTIONS_PATIENCE`, what `Worker::stop` takes, and `LOOPS_PATIENCE`;
+    /// docs/architecture.md adds them up.
     ///
     /// # Errors
     /// `Unfinished` when something did not end in time; what it held goes on after the next start.
     pub async fn stop(self) -> Result<(), Unfinished> {
+        self.leaving.0.store(true, Ordering::Relaxed);
+        // Whoever has failed serves nobody well: no further caller is to come meanwhile.
+        tokio::select! {
+            () = self.seams.clock.sleep(self.settings.unready()) => {}
+            () = self.failed() => {}
+            () = self.front.stopping() => {}
+        }
         // A client that does not end its connection must not hold the shutdown: its connection ends with the process.
         if let Err(unfinished) = self.front.stopped(CONNECTIONS_PATIENCE).await {
             tracing::warn!(%unfinished, "connections were cut");
@@ -154,47 +283,15 @@ impl Services {
             Some(worker) => worker.stop().await,
             None => Ok(()),
         };
-        // The group commit ends with its last handle.
-        drop(self.intake);
-        let rest = self.drain.stopped(LOOPS_PATIENCE).await;
-        worker.and(rest)
+        let producer = match self.producer {
+            Some(producer) => producer.stop(LOOPS_PATIENCE).await,
+            None => Ok(()),
+        };
+        worker.and(producer)
     }
 
     /// Takes the worker away, to stop or to abandon it alone.
     pub fn take_worker(&mut self) -> Option<Worker> {
         self.worker.take()
     }
-
-    /// Gives the services a worker in place of one that was taken away.
-    pub fn set_worker(&mut self, worker: Worker) {
-        self.worker = Some(worker);
-    }
-}
-
-/// Starts one worker over the seams. Must be called within a Tokio runtime.
-///
-/// # Errors
-/// `Error`.
-pub fn start_worker(
-    seams: &Seams,
-    settings: &Settings,
-    repository: &Arc<Repository>,
-    runtime: Arc<dyn ModelRuntime>,
-    metrics: &Arc<Metrics>,
-) -> Result<Worker, Error> {
-    Worker::start(siding_worker::Parts {
-        worker: WorkerId::generate(),
-        lanes: settings.lanes()?,
-        slots: settings.slots(),
-        drain: Duration::from_millis(settings.worker.drain_ms),
-        consumer: seams.consumer.clone(),
-        bus: seams.bus.clone(),
-        store: seams.attempts.clone(),
-        blobs: seams.blobs.clone(),
-        repository: repository.clone(),
-        runtime,
-        clock: seams.clock.clone(),
-        metrics: metrics.clone(),
-    })
-    .map_err(Error::Thread)
 }

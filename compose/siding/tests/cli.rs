@@ -284,6 +284,52 @@ fn the_server_stops_in_order_when_it_is_told_to_and_says_what_is_wrong_when_it_c
     assert!(server.child.wait().expect("it ends").success());
 }
 
+/// Calls the program with variables and no server; returns code, stdout and stderr.
+fn call_with(variables: &[(&str, &str)], args: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(PROGRAM).args(args).envs(variables.iter().copied()).output().expect("the program ends");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_settings_are_shown_with_their_origins_and_without_passwords() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("siding.toml");
+    fs::write(&file, "[worker]\nslots = 3\n").expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let variables = [("SIDING_STORE__URL", "postgres://siding:geheim@db/jobs")];
+    let args = ["config", "show", "--origin", "--config", file, "--amqp", "amqp://u:geheim@mq", "--output", "json"];
+    let (code, out, err) = call_with(&variables, &args);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(!out.contains("geheim"), "{out}");
+    let shown: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let rows = [
+        ("worker.slots", serde_json::json!(3), format!("{file}:2")),
+        ("store.url", "postgres://siding:***@db/jobs".into(), "SIDING_STORE__URL".to_owned()),
+        ("broker.url", "amqp://u:***@mq".into(), "--amqp".to_owned()),
+        ("submit.attempts_max", serde_json::json!(3), "default".to_owned()),
+    ];
+    for (key, value, origin) in rows {
+        let found = shown["settings"].as_array().and_then(|all| all.iter().find(|one| one["key"] == key)).expect("shown");
+        assert_eq!((&found["value"], found["origin"].as_str()), (&value, Some(origin.as_str())), "{key}");
+    }
+    let (_, table, _) = call_with(&[], &["config", "show", "--config", file]);
+    assert!(table.starts_with("KEY") && table.contains("worker.slots") && !table.contains("FROM"), "{table}");
+}
+
+#[test]
+fn settings_that_are_wrong_are_named_all_at_once() {
+    let variables = [("SIDING_WORKER__SLOTZ", "4"), ("SIDING_STORE__READERS", "0")];
+    for command in [&["config", "check"] as &[&str], &["config", "show"], &["up", "--data", "elsewhere"]] {
+        let (code, out, err) = call_with(&variables, command);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{command:?}: {err}");
+        for part in ["did you mean worker.slots?", "store.readers (SIDING_STORE__READERS): must be above 0"] {
+            assert!(err.contains(part), "{command:?}: {err}");
+        }
+    }
+    assert_eq!(call_with(&[], &["config", "check"]).0, Some(0));
+}
+
 #[test]
 fn the_doctor_names_what_is_wrong_and_the_command_that_mends_it() {
     let server = Server::start();

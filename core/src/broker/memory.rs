@@ -21,7 +21,10 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
-use super::{Consumer, Delivery, Error, EventBus, Hint, HintStream, Published, Publisher, Subscription};
+use super::{
+    Consumer, DeadLetters, DeadLettersFound, Delivery, Error, EventBus, Heard, Hint, HintStream, Published, Publisher,
+    Subscription,
+};
 use crate::{envelope::Envelope, id::LaneName, limits};
 
 /// The in-process broker.
@@ -31,7 +34,7 @@ pub struct MemoryBroker {
     /// Most messages that one queue takes.
     queue_messages_max: usize,
     /// `None` once closed, so that listeners hear it.
-    hints: Mutex<Option<broadcast::Sender<Hint>>>,
+    hints: Mutex<Option<broadcast::Sender<Heard>>>,
     closed: CancellationToken,
 }
 
@@ -126,6 +129,17 @@ impl Consumer for MemoryBroker {
     }
 }
 
+#[async_trait]
+impl DeadLetters for MemoryBroker {
+    /// None, ever: it counts no deliveries, no message is unreadable to the process that made it, and queues are lost with the process.
+    async fn take(&self, _letters_max: usize) -> Result<DeadLettersFound, Error> {
+        match self.closed.is_cancelled() {
+            true => Err(Error::Unavailable(None)),
+            false => Ok(DeadLettersFound { letters: Vec::new(), unreadable: 0, losses: Vec::new() }),
+        }
+    }
+}
+
 impl EventBus for MemoryBroker {
     fn send(&self, hints: &[Hint]) {
         let bus = self.hints.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,7 +148,7 @@ impl EventBus for MemoryBroker {
         };
         for hint in hints {
             // It fails only when the last listener has just left: nobody to tell.
-            drop(bus.send(*hint));
+            drop(bus.send(Heard::Hint(*hint)));
         }
     }
 
@@ -297,13 +311,13 @@ mod tests {
         id::{Attempt, JobId},
     };
 
-    #[tokio::test]
-    #[ignore = "needs a quiet machine: it measures"]
-    async fn the_broker_is_never_the_limit() {
+    fn broker() -> (LaneName, Arc<MemoryBroker>) {
         let lane: LaneName = "instant".parse().expect("name");
-        let broker = MemoryBroker::new(std::slice::from_ref(&lane), 1000);
-        let mut subscription = broker.subscribe(&lane, 256).await.expect("lane");
-        let due = Due {
+        (lane.clone(), MemoryBroker::new(&[lane], 1000))
+    }
+
+    fn due(lane: LaneName) -> Due {
+        Due {
             job: JobId::generate(),
             attempt: Attempt(0),
             lane,
@@ -312,7 +326,32 @@ mod tests {
             due_at_ms: Timestamp(0),
             expected_ms: 1.0,
             traceparent: None,
-        };
+            message: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wake_up_for_a_wait_that_was_given_up_reaches_another() {
+        let (lane, broker) = broker();
+        let mut first = broker.subscribe(&lane, 1).await.expect("lane");
+        let mut second = broker.subscribe(&lane, 1).await.expect("lane");
+        // Both wait; the first one, which is woken first, is dropped between the wake-up and its next poll.
+        let mut given_up = Box::pin(first.next());
+        assert!(futures::poll!(&mut given_up).is_pending());
+        let mut other = Box::pin(second.next());
+        assert!(futures::poll!(&mut other).is_pending());
+        assert_eq!(broker.publish(vec![Envelope::V1(due(lane))]).await, [Published::Confirmed]);
+        drop(given_up);
+        let woken = tokio::time::timeout(std::time::Duration::from_secs(10), other).await;
+        woken.expect("the other one is woken").expect("open").ack().await.expect("ours");
+    }
+
+    #[tokio::test]
+    #[ignore = "needs a quiet machine: it measures"]
+    async fn the_broker_is_never_the_limit() {
+        let (lane, broker) = broker();
+        let mut subscription = broker.subscribe(&lane, 256).await.expect("lane");
+        let due = due(lane);
         let started = std::time::Instant::now();
         let rounds = 5000;
         for _ in 0..rounds {

@@ -39,12 +39,12 @@ impl Feed for FakeFeed {
     }
 }
 
-struct FakeBus(broadcast::Sender<Hint>);
+struct FakeBus(broadcast::Sender<Heard>);
 
 impl EventBus for FakeBus {
     fn send(&self, hints: &[Hint]) {
         for hint in hints {
-            self.0.send(*hint).expect("somebody listens");
+            self.0.send(Heard::Hint(*hint)).expect("somebody listens");
         }
     }
 

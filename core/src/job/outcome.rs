@@ -84,10 +84,14 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure whose text is cut to `limits::FAILURE_TEXT_BYTES_MAX` at a character boundary.
+    /// A failure whose text is cut to `limits::FAILURE_TEXT_BYTES_MAX` at a character boundary. U+0000 becomes U+FFFD: no database of text
+    /// keeps it, and one runtime's message must not cost a whole group of records.
     #[must_use]
     pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
         let mut message = message.into();
+        if message.contains('\0') {
+            message = message.replace('\0', "\u{fffd}");
+        }
         if message.len() > limits::FAILURE_TEXT_BYTES_MAX {
             let cut = message.floor_char_boundary(limits::FAILURE_TEXT_BYTES_MAX);
             message.truncate(cut);

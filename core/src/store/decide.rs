@@ -5,18 +5,20 @@
 mod accept;
 mod claim;
 mod dead;
+mod group;
 mod record;
 mod tell;
 
 pub(super) use accept::{Accepted, Standing, accept};
-pub(super) use claim::Started;
+use claim::Started;
+pub(super) use group::{Jobs, extended};
 pub(super) use tell::{Data, NewEvent};
 
 use std::time::Duration;
 
 use crate::{
     clock::Timestamp,
-    id::EventSeq,
+    id::{EventSeq, MessageId},
     job::{
         Failure, FailureCode,
         state::{Change, Illegal, State},
@@ -33,6 +35,8 @@ pub(super) struct Stored {
     pub lease_until: Option<Timestamp>,
     /// When the broker confirmed it, if it has since it was queued last.
     pub published_at: Option<Timestamp>,
+    /// The message that its claim was made with, if that carried an id; only while running or cancelling.
+    pub claimed_message: Option<MessageId>,
     /// When the caller asked for its end.
     pub cancel_requested_at: Option<Timestamp>,
     /// The output, where this call brought one.
@@ -143,6 +147,7 @@ impl Stored {
         if !matches!(state, State::Running | State::Cancelling) {
             self.job.worker = None;
             self.lease_until = None;
+            self.claimed_message = None;
         }
         if state == State::Queued {
             self.published_at = None;

@@ -6,7 +6,7 @@ use crate::{
     blob::BlobRef,
     clock::Timestamp,
     estimate::Estimate,
-    id::{Attempt, EventSeq, IdempotencyKey, JobId, LaneName, ModelName, ModelVersion, WorkerId},
+    id::{Attempt, EventSeq, IdempotencyKey, JobId, LaneName, MessageId, ModelName, ModelVersion, WorkerId},
     job::{Failure, FailureCode, Finish, State},
 };
 
@@ -219,8 +219,11 @@ pub struct Claim {
     pub job: JobId,
     /// How long the claim is to hold.
     pub lease: Duration,
-    /// Whether the broker has lost the job's holder (a redelivered message of an `on_record` lane): a live lease is then taken
-    /// over at once. The lost attempt counts as failed.
+    /// The message that asks for it, which the claim remembers; `None` for one that carries no id.
+    pub message: Option<MessageId>,
+    /// Whether the broker has lost the message's holder (it is redelivered, on an `on_record` lane). When the holder's claim was made
+    /// with this very message, its live lease is taken over at once, and the lost attempt counts as failed. Any other message (a
+    /// doubled one, which somebody gave back) says nothing about the holder.
     pub takeover: bool,
 }
 
@@ -247,7 +250,7 @@ pub enum Skip {
         /// The number of the event that says so.
         seq: EventSeq,
     },
-    /// Another claim holds it under a live lease.
+    /// Another claim holds it under a live lease, and nothing says that its worker is lost.
     Held,
     /// It is queued for later; the relay will publish it then.
     NotDue,

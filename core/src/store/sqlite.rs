@@ -20,8 +20,6 @@ mod connection;
 mod dead;
 mod dispatch;
 mod errors;
-#[cfg(test)]
-mod measure;
 mod open;
 mod read;
 mod record;

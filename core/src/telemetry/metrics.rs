@@ -12,6 +12,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
 
 use crate::{
+    broker::Standing,
     id::{LaneName, ModelName},
     job::State,
 };
@@ -113,6 +114,12 @@ pub struct Metrics {
     slots_busy: Gauge<u64>,
     slots: Gauge<u64>,
     streams: UpDownCounter<i64>,
+    broker_connected: Gauge<u64>,
+    broker_blocked: Gauge<u64>,
+    hints_dropped: Counter<u64>,
+    unreadable: Counter<u64>,
+    dead_letters: Counter<u64>,
+    dead_letters_kept: Gauge<u64>,
 }
 
 /// Upper bounds of the wait and run histograms, in seconds: lanes reach from milliseconds to hours.
@@ -158,6 +165,12 @@ impl Metrics {
             slots_busy: gauge(&meter, "siding_slots_busy", "Slots that run a job."),
             slots: gauge(&meter, "siding_slots", "Slots of this worker."),
             streams: meter.i64_up_down_counter("siding_streams_open").with_description("Event streams open now.").build(),
+            broker_connected: gauge(&meter, "siding_broker_connected", "Whether there is a connection to the broker."),
+            broker_blocked: gauge(&meter, "siding_broker_blocked", "Whether the broker takes no messages."),
+            hints_dropped: count("siding_hints_dropped", "Hints that did not go out to other processes."),
+            unreadable: count("siding_messages_unreadable", "Messages that were set aside because they cannot be read."),
+            dead_letters: count("siding_dead_letters", "Dead letters that were read back, by what was done."),
+            dead_letters_kept: gauge(&meter, "siding_dead_letters_kept", "Dead letters that nobody can read."),
             registry,
             _provider: provider,
         }
@@ -245,6 +258,32 @@ impl Metrics {
         self.slots.record(all as u64, &[]);
     }
 
+    /// The broker stands so.
+    pub fn broker(&self, standing: Standing) {
+        self.broker_connected.record(u64::from(standing != Standing::Away), &[]);
+        self.broker_blocked.record(u64::from(standing == Standing::Blocked), &[]);
+    }
+
+    /// Hints were dropped on their way to other processes.
+    pub fn hints_dropped(&self, hints: usize) {
+        self.hints_dropped.add(hints as u64, &[]);
+    }
+
+    /// A message was set aside.
+    pub fn unreadable(&self) {
+        self.unreadable.add(1, &[]);
+    }
+
+    /// A dead letter was read back.
+    pub fn dead_letter(&self, done: &'static str) {
+        self.dead_letters.add(1, &[KeyValue::new("done", done)]);
+    }
+
+    /// So many dead letters wait for a human.
+    pub fn dead_letters_kept(&self, letters: u64) {
+        self.dead_letters_kept.record(letters, &[]);
+    }
+
     /// A stream opened (`1`) or closed (`-1`).
     pub fn streams_changed(&self, by: i64) {
         self.streams.add(by, &[]);
@@ -297,6 +336,11 @@ mod tests {
         metrics.unpublished(0);
         metrics.slots(1, 2);
         metrics.streams_changed(1);
+        metrics.broker(Standing::Connected);
+        metrics.hints_dropped(1);
+        metrics.unreadable();
+        metrics.dead_letter("published");
+        metrics.dead_letters_kept(0);
         metrics
     }
 

@@ -51,7 +51,7 @@ impl Dispatch for Rows {
         Ok(None)
     }
 
-    async fn forget_published(&self) -> Result<u64, store::Error> {
+    async fn forget_published(&self, _lost: &store::Lost) -> Result<u64, store::Error> {
         Ok(0)
     }
 }

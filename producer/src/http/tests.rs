@@ -145,7 +145,7 @@ impl Service {
 
     /// Runs the job to this end.
     async fn end(&self, job: JobId, finish: Finish) {
-        let claim = Claim { job, lease: Duration::from_secs(60), takeover: false };
+        let claim = Claim { job, lease: Duration::from_secs(60), message: None, takeover: false };
         let claimed = self.store.claim(WorkerId::generate(), &[claim]).await.expect("store");
         let [Claimed::Run(work)] = claimed.as_slice() else { panic!("not claimed: {claimed:?}") };
         let change = RecordChange::Finish { finish, run: Duration::from_millis(5) };

@@ -127,7 +127,7 @@ impl Service {
 
     /// Starts an attempt, as a worker would.
     async fn claim(&self, job: JobId) -> Attempt {
-        let claim = Claim { job, lease: Duration::from_secs(60), takeover: false };
+        let claim = Claim { job, lease: Duration::from_secs(60), message: None, takeover: false };
         let claimed = self.store.claim(WorkerId::generate(), &[claim]).await.expect("store");
         let [Claimed::Run(work)] = claimed.as_slice() else { panic!("not claimed: {claimed:?}") };
         self.hint(job, work.event_seq, false);

@@ -6,14 +6,12 @@ use siding_core::{
     broker::{Delivery, Published, Subscription},
     clock::Timestamp,
     envelope::{Due, Envelope},
-    id::{Attempt, JobId, LaneName},
+    id::{Attempt, JobId, LaneName, MessageId},
 };
 use siding_tests::harness::seams::{BrokerSeam, broker_lanes};
 
 /// Longest wait for something that must happen.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a wait must last to count as endless. Nothing that could end it happens meanwhile.
-const STILLNESS: Duration = Duration::from_millis(20);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn instant() -> LaneName {
     broker_lanes()[0].clone()
@@ -32,6 +30,7 @@ pub fn message(lane: LaneName) -> Envelope {
         version: "1".parse().expect("a valid name"),
         due_at_ms: Timestamp(1),
         expected_ms: 2.5,
+        message: Some(MessageId::generate()),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
     })
 }
@@ -62,9 +61,9 @@ pub async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("it ends soon")
 }
 
-/// Checks that no delivery comes.
-pub async fn nothing_comes(subscription: &mut Box<dyn Subscription>) {
-    let came = tokio::time::timeout(STILLNESS, subscription.next()).await;
+/// Checks that no delivery comes. Nothing that could bring one happens meanwhile.
+pub async fn nothing_comes(seam: &BrokerSeam, subscription: &mut Box<dyn Subscription>) {
+    let came = tokio::time::timeout(seam.stillness, subscription.next()).await;
     assert!(came.is_err(), "{came:?}");
 }
 

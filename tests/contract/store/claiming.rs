@@ -2,7 +2,7 @@
 
 use futures::future::join;
 use siding_core::{
-    id::{Attempt, EventSeq, JobId, WorkerId},
+    id::{Attempt, EventSeq, JobId, MessageId, WorkerId},
     job::{EventKind, FailureCode, Finish, InterruptReason, State},
     store::{Claim, Claimed, Extended, NewJob, Recorded, Skip, Start, Work},
 };
@@ -138,6 +138,31 @@ pub async fn a_takeover_fences_the_lost_attempt_off(seam: &StoreSeam) {
     assert_eq!(seam.record_one(finish(&lost, succeeded())).await, Recorded::Fenced);
     assert_eq!(seam.store.extend(WorkerId::generate(), &[lease(&lost)]).await.expect("extend"), [Extended::Lost]);
     assert!(matches!(seam.record_one(finish(&work, succeeded())).await, Recorded::Done { state: State::Succeeded, .. }));
+}
+
+pub async fn only_the_message_that_a_job_was_claimed_with_takes_it_over(seam: &StoreSeam) {
+    let with = |job, message| Claim { message, ..takeover(job) };
+    let held = seam.running().await.job;
+    for other in [None, Some(MessageId::generate())] {
+        check(seam, with(held, other), Err(Skip::Held)).await;
+    }
+    assert_eq!(seam.job(held).await.attempt, Attempt(1), "a doubled message costs no healthy attempt");
+    let nameless = seam.queued().await;
+    check(seam, Claim { message: None, ..claim(nameless) }, Ok(())).await;
+    check(seam, with(nameless, None), Err(Skip::Held)).await;
+    // The next attempt is held by its own message, not by the first one's.
+    let next = MessageId::generate();
+    check(seam, takeover(held), Ok(())).await;
+    let work = seam.running().await;
+    seam.record_one(finish(&work, drained())).await;
+    check(seam, Claim { message: Some(next), ..claim(work.job) }, Ok(())).await;
+    check(seam, takeover(work.job), Err(Skip::Held)).await;
+    seam.cancel_one(work.job).await;
+    check(seam, takeover(work.job), Err(Skip::Held)).await;
+    check(seam, with(work.job, Some(next)), Err(Skip::Ended { state: State::Canceled, seq: EventSeq(6) })).await;
+    // A lease that is over holds against nobody.
+    seam.pass(LEASE);
+    check(seam, with(nameless, None), Ok(())).await;
 }
 
 pub async fn a_takeover_of_a_job_that_waits_is_a_claim(seam: &StoreSeam) {

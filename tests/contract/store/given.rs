@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use siding_core::{
     clock::{Clock, Timestamp},
     estimate::{Estimate, Source},
-    id::{Attempt, EventSeq, JobId, LaneName, WorkerId},
+    id::{Attempt, EventSeq, JobId, LaneName, MessageId, WorkerId},
     job::{Event, EventKind, Failure, FailureCode, Finish, InterruptReason, State},
     store::{
         Cancelled, Claim, Claimed, JobFilter, JobRecord, Lease, NewJob, Page, Payload, Record, RecordChange, Recorded, Start,
@@ -65,9 +65,15 @@ pub fn drained() -> Finish {
 }
 
 pub fn claim(job: JobId) -> Claim {
-    Claim { job, lease: LEASE, takeover: false }
+    Claim { job, lease: LEASE, message: Some(message(job)), takeover: false }
 }
 
+/// The message of the job's only publication.
+pub fn message(job: JobId) -> MessageId {
+    job.as_uuid().into()
+}
+
+/// As the broker's second handing out of the job's message asks for it.
 pub fn takeover(job: JobId) -> Claim {
     Claim { takeover: true, ..claim(job) }
 }

@@ -3,7 +3,7 @@
 use siding_core::{
     id::{Attempt, JobId, LaneName, WorkerId},
     job::State,
-    store::{Claimed, DueJob, NewJob, Publication, Skip, Start},
+    store::{Claimed, DueJob, Lost, NewJob, Publication, Skip, Start},
 };
 use siding_tests::harness::seams::StoreSeam;
 
@@ -152,9 +152,35 @@ pub async fn a_lost_broker_makes_every_waiting_job_unpublished(seam: &StoreSeam)
     }
     seam.start(running).await;
     assert!(due(seam).await.is_empty());
-    assert_eq!(seam.store.forget_published().await.expect("forget"), 2);
+    assert_eq!(seam.store.forget_published(&Lost::All).await.expect("forget"), 2);
     let mut both = [a, b];
     both.sort_unstable();
     assert_eq!(due(seam).await, both);
-    assert_eq!(seam.store.forget_published().await.expect("forget"), 0);
+    assert_eq!(seam.store.forget_published(&Lost::All).await.expect("forget"), 0);
+}
+
+pub async fn a_lost_queue_makes_its_old_publications_unpublished_and_no_others(seam: &StoreSeam) {
+    let of = |name: &str| NewJob { lane: lane(name), ..new_job() };
+    let (old, other_lane) = (seam.accept(of("long")).await.id, seam.accept(of("short")).await.id);
+    let (running, unmarked) = (seam.accept(of("long")).await.id, seam.accept(of("long")).await.id);
+    for job in [old, other_lane, running] {
+        mark(seam, job, 0).await;
+    }
+    seam.start(running).await;
+    seam.pass(10 * SECOND);
+    let young = seam.accept(of("long")).await.id;
+    mark(seam, young, 0).await;
+    let forget = |name: &str, older_than| {
+        let lost = Lost::Lane { lane: lane(name), older_than };
+        async move { seam.store.forget_published(&lost).await.expect("forget") }
+    };
+    assert_eq!(forget("long", 11 * SECOND).await, 0, "nothing is so old");
+    assert_eq!(forget("unknown", std::time::Duration::ZERO).await, 0);
+    assert_eq!(forget("long", 10 * SECOND).await, 1);
+    let mut expected = [old, unmarked];
+    expected.sort_unstable();
+    assert_eq!(due(seam).await, expected);
+    assert_eq!(forget("long", std::time::Duration::ZERO).await, 1, "the young one");
+    assert_eq!(forget("long", std::time::Duration::MAX).await, 0);
+    assert_eq!(due(seam).await.len(), 3);
 }

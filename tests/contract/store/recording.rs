@@ -5,7 +5,7 @@ use std::sync::Arc;
 use siding_core::{
     blob::BlobRef,
     id::{Attempt, EventSeq, JobId, WorkerId},
-    job::{EventKind, FailureCode, Finish, State},
+    job::{EventKind, Failure, FailureCode, Finish, State},
     store::{Error, Extended, Lease, NewJob, Payload, Record, RecordChange, Recorded},
 };
 use siding_tests::harness::seams::StoreSeam;
@@ -119,6 +119,26 @@ pub async fn an_output_reads_back_exactly(seam: &StoreSeam) {
         let job = seam.job(work.job).await;
         assert_eq!((job.has_output, job.finished_at, job.worker), (true, Some(seam.now()), None));
     }
+}
+
+pub async fn text_that_no_database_keeps_costs_no_other_job_its_record(seam: &StoreSeam) {
+    let (odd, broken, plain) = (seam.running().await, seam.running().await, seam.running().await);
+    // JSON may hold any escape; a message comes from a runtime, and may hold any character.
+    let chunk = r#"{"text":"\u0000 \ud83d"}"#;
+    let failure = Failure::new(FailureCode::RuntimeError, "zero: \0, a private one: \u{f8ff}");
+    let group = [
+        record(&odd, RecordChange::Output { chunk: Arc::from(chunk) }),
+        finish(&broken, Finish::Failed { failure, retry_at: None }),
+        finish(&plain, Finish::Succeeded { output: text(chunk) }),
+    ];
+    let recorded = seam.store.record(&group).await.expect("record");
+    assert!(recorded.iter().all(|recorded| matches!(recorded, Recorded::Done { .. })), "{recorded:?}");
+    let told = seam.events_of(odd.job).await;
+    assert_eq!(told.last().expect("it was told").data.get(), format!(r#"{{"chunk":{chunk}}}"#));
+    assert_eq!(seam.store.output(plain.job).await.expect("read"), Some(text(chunk)));
+    let failure = seam.job(broken.job).await.failure.expect("it failed");
+    assert_eq!(failure.message, "zero: \u{fffd}, a private one: \u{f8ff}");
+    assert_eq!(seam.last_data(broken.job).await["message"], failure.message);
 }
 
 pub async fn a_failed_attempt_waits_for_its_retry_unpublished(seam: &StoreSeam) {

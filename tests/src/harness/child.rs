@@ -1,7 +1,9 @@
-//! The real program as a child process, to be killed with SIGKILL at any moment and started again over the same folder. It is ended when
-//! the test ends, however the test ends.
+//! The real program as child processes, to be killed, stopped and told to end at any moment: everything in one over a folder (`ChildSystem`), or one
+//! role each over real servers (`Cluster`). They are ended when the test ends, however the test ends.
 
-use std::{path::Path, process::Stdio, time::Duration};
+mod cluster;
+
+use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
 
 use siding_client::Client;
 use siding_core::{clock::SystemClock, config::Settings, id::LaneName};
@@ -12,20 +14,149 @@ use tokio::{
 };
 
 use super::{invariants, models};
-use siding::seams::{self, Seams};
+use siding::seams::{self, Place, Seams};
+
+pub use cluster::{Cluster, Urls};
 
 /// How long the program may take to say where it is, or to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Settings for a system that is killed often: short leases and polls.
-const CONFIG: &str =
-    "[worker]\nscripted = true\nslots = 2\ndrain_ms = 500\n\n[dispatch]\nrelay_poll_ms = 50\nsweep_poll_ms = 50\n";
+/// Settings for a system that is killed often: short polls, and nobody to hear that it is leaving.
+const CONFIG: &str = "[server]\nunready_ms = 0\n\n[worker]\nscripted = true\nslots = 2\ndrain_ms = 500\n\n\
+    [dispatch]\nrelay_poll_ms = 50\nsweep_poll_ms = 50\n";
+
+/// One running process of the program.
+pub struct ChildProcess {
+    /// Where it listens.
+    pub url: String,
+    child: Child,
+}
+
+impl ChildProcess {
+    /// Starts `program` with these arguments and waits until it says where it listens. What it logs, from level `warn`, is added to `log`.
+    ///
+    /// # Panics
+    /// When it does not start; the message has its log.
+    pub async fn start<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>, log: &Path) -> Self {
+        Self::start_with(program, arguments, &[], log).await
+    }
+
+    /// The same, with these variables in its environment.
+    ///
+    /// # Panics
+    /// As `start`.
+    pub async fn start_with<A: AsRef<OsStr>>(
+        program: &str,
+        arguments: impl IntoIterator<Item = A>,
+        variables: &[(&str, &str)],
+        log: &Path,
+    ) -> Self {
+        let file = std::fs::File::options().create(true).append(true).open(log).expect("the test's folder can be written");
+        let mut child = Command::new(program)
+            .args(arguments)
+            .env("RUST_LOG", "warn")
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let mut lines = BufReader::new(stdout).lines();
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("it says where it is in time");
+        let line = line.expect("stdout can be read");
+        let url = line.as_deref().and_then(|line| line.split_whitespace().find(|word| word.starts_with("http://")));
+        let Some(url) = url else {
+            panic!("{program} did not start: {}", std::fs::read_to_string(log).unwrap_or_default());
+        };
+        Self { url: url.to_owned(), child }
+    }
+
+    /// Kills it with SIGKILL and reaps it.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("a running child can be killed");
+    }
+
+    /// Waits until it has died by a signal.
+    ///
+    /// # Panics
+    /// When it lives on, or ends otherwise.
+    pub async fn died(mut self) {
+        let status =
+            tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it dies in time").expect("it can be waited for");
+        assert!(status.code().is_none(), "it was to die by a signal, not to end with {status}");
+    }
+
+    /// Stops it where it is (SIGSTOP): its connections stay open and it does nothing.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    /// Asks it to stop with SIGTERM; it goes on meanwhile.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn ask_to_stop(&self) {
+        self.signal("TERM");
+    }
+
+    /// Waits for its end and returns whether it ended well.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub async fn ended(mut self) -> bool {
+        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends in time").expect("it can be waited for").success()
+    }
+
+    /// Asks it to stop with SIGTERM and returns whether it ended well.
+    ///
+    /// # Panics
+    /// When it does not run, or does not end in time.
+    pub async fn terminate(self) -> bool {
+        self.ask_to_stop();
+        self.ended().await
+    }
+
+    /// Its resident memory, in bytes.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn resident_bytes(&self) -> usize {
+        let id = self.child.id().expect("it is not reaped");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("Linux tells of a running process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("every process has some");
+        let kib: usize = line.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
+        kib * 1024
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it is not reaped").to_string();
+        let sent = std::process::Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill is everywhere");
+        assert!(sent.success(), "process {id} has ended by itself");
+    }
+}
 
 /// A folder with data, models and configuration, and the program that runs over it, when it runs.
 pub struct ChildSystem {
     program: &'static str,
     folder: TempDir,
-    child: Option<Child>,
+    process: Option<ChildProcess>,
 }
 
 impl ChildSystem {
@@ -36,10 +167,9 @@ impl ChildSystem {
     #[must_use]
     pub fn new(program: &'static str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        models::write_scripted(&folder.path().join("models"), "scripted", "1", 0.0);
-        models::write_scripted(&folder.path().join("models"), "scripted-long", "1", 600_000.0);
+        write_models(folder.path());
         std::fs::write(folder.path().join("siding.toml"), CONFIG).expect("the folder can be written");
-        Self { program, folder, child: None }
+        Self { program, folder, process: None }
     }
 
     /// Starts the program on a free port and waits until it serves.
@@ -47,30 +177,13 @@ impl ChildSystem {
     /// # Panics
     /// When it does not start.
     pub async fn start(&mut self) -> Client {
-        let at = |name: &str| self.folder.path().join(name);
-        let mut child = Command::new(self.program)
-            .arg("up")
-            .args(["--listen", "127.0.0.1:0"])
-            .arg("--data")
-            .arg(at("data"))
-            .arg("--models")
-            .arg(at("models"))
-            .arg("--config")
-            .arg(at("siding.toml"))
-            .env("RUST_LOG", "warn")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the program starts");
-        let stdout = child.stdout.take().expect("stdout is piped");
-        let mut lines = BufReader::new(stdout).lines();
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("it says where it is in time");
-        let line = line.expect("stdout can be read").expect("it has not ended");
-        let url = line.split_whitespace().find(|word| word.starts_with("http://")).expect("the line names the address");
-        self.child = Some(child);
-        Client::new(url).expect("a valid address")
+        let at = |name: &str| self.path().join(name).into_os_string();
+        let arguments = ["up", "--listen", "127.0.0.1:0", "--data"].map(Into::into).into_iter();
+        let places = [at("data"), "--models".into(), at("models"), "--config".into(), at("siding.toml")];
+        let process = ChildProcess::start(self.program, arguments.chain(places), &self.path().join("up.log")).await;
+        let client = Client::new(&process.url).expect("a valid address");
+        self.process = Some(process);
+        client
     }
 
     /// Kills the program with SIGKILL and reaps it.
@@ -78,8 +191,7 @@ impl ChildSystem {
     /// # Panics
     /// When it does not run.
     pub async fn kill(&mut self) {
-        let mut child = self.child.take().expect("it runs");
-        child.kill().await.expect("a running child can be killed");
+        self.process.take().expect("it runs").kill().await;
     }
 
     /// Asks the program to stop with SIGTERM and returns whether it ended well.
@@ -87,11 +199,7 @@ impl ChildSystem {
     /// # Panics
     /// When it does not run, or does not end in time.
     pub async fn terminate(&mut self) -> bool {
-        let mut child = self.child.take().expect("it runs");
-        let id = child.id().expect("it is not reaped").to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().await.expect("kill is everywhere");
-        assert!(sent.success());
-        tokio::time::timeout(PATIENCE, child.wait()).await.expect("it ends in time").expect("it can be waited for").success()
+        self.process.take().expect("it runs").terminate().await
     }
 
     /// The program's resident memory, in bytes.
@@ -100,11 +208,7 @@ impl ChildSystem {
     /// When it does not run.
     #[must_use]
     pub fn resident_bytes(&self) -> usize {
-        let id = self.child.as_ref().and_then(Child::id).expect("it runs");
-        let statm = std::fs::read_to_string(format!("/proc/{id}/statm")).expect("Linux tells of a running process");
-        let pages: usize = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).expect("the second number");
-        // The page size of every machine that Siding is built for.
-        pages * 4096
+        self.process.as_ref().expect("it runs").resident_bytes()
     }
 
     /// What is wrong with what the program left behind; it must not run.
@@ -115,9 +219,9 @@ impl ChildSystem {
         let data = self.data();
         let settings = Settings::default();
         let _held = seams::hold(&data).expect("the program has ended");
-        let lanes: Vec<LaneName> = settings.lanes.iter().map(|lane| lane.name.clone()).collect();
-        let seams = Seams::local(&data, &settings, &lanes, std::sync::Arc::new(SystemClock)).await.expect("the data are intact");
-        invariants::violations(&*seams.jobs, &*seams.feed, &*seams.dispatch, &*seams.consumer, &lanes).await
+        let place = Place::Alone(data);
+        let seams = Seams::open(&place, &settings, std::sync::Arc::new(SystemClock)).await.expect("the data are intact");
+        violations(&seams, &settings).await
     }
 
     /// Where the data lie.
@@ -129,4 +233,14 @@ impl ChildSystem {
     fn path(&self) -> &Path {
         self.folder.path()
     }
+}
+
+fn write_models(folder: &Path) {
+    models::write_scripted(&folder.join("models"), "scripted", "1", 0.0);
+    models::write_scripted(&folder.join("models"), "scripted-long", "1", 600_000.0);
+}
+
+async fn violations(seams: &Seams, settings: &Settings) -> Vec<String> {
+    let lanes: Vec<LaneName> = settings.lanes.iter().map(|lane| lane.name.clone()).collect();
+    invariants::violations(&*seams.jobs, &*seams.feed, &*seams.dispatch, &*seams.consumer, &lanes).await
 }

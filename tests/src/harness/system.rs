@@ -1,12 +1,11 @@
-//! A whole system in this process: real services over SQLite in a temporary folder and the in-process broker, with HTTP on a free port and
-//! faults on request. `finish` waits for rest and checks the promises; a test that forgets it fails.
+//! A whole system in this process: real services on the ground of a profile, with HTTP on a free port and faults on request. `finish` waits for rest and checks the promises; a test that forgets it fails.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use siding::{
     http,
     seams::{self, Held, Seams},
-    services::{self, Services},
+    services::Services,
 };
 use siding_client::{Client, Submission};
 use siding_core::{
@@ -18,17 +17,20 @@ use siding_core::{
     store::JobRecord,
 };
 use siding_worker::runtime::{ModelRuntime, scripted::Scripted};
-use tempfile::TempDir;
 
 use super::{
+    cut::Cuttable,
     eventually,
     faults::{Disturbed, Faults, RECOVERY_MAX},
     invariants, models,
+    profile::{Ground, Profile},
 };
 
 /// What differs from a usual system.
 pub struct Options {
-    /// The settings; `Options::default` has short leases and polls.
+    /// What it stands on.
+    pub profile: Profile,
+    /// The settings; `Options::on` has short leases and polls.
     pub settings: Settings,
     /// What runs the models: scripts alone by default.
     pub runtime: Arc<dyn ModelRuntime>,
@@ -38,19 +40,29 @@ pub struct Options {
     pub patience: http::Patience,
 }
 
-impl Default for Options {
-    fn default() -> Self {
+impl Options {
+    /// Those of a usual system on this profile.
+    #[must_use]
+    pub fn on(profile: Profile) -> Self {
         let mut settings = Settings::default();
         settings.worker.scripted = true;
         settings.worker.slots = 2;
         settings.worker.drain_ms = 2_000;
+        settings.server.unready_ms = 0;
         settings.dispatch.relay_poll_ms = 50;
         settings.dispatch.sweep_poll_ms = 50;
         settings.stream.poll_ms = 200;
         for lane in &mut settings.lanes {
             lane.lease_secs = 2;
         }
-        Self { settings, runtime: Arc::new(Scripted::new()), more_models: |_| {}, patience: http::Patience::default() }
+        Self { profile, settings, runtime: Arc::new(Scripted::new()), more_models: |_| {}, patience: http::Patience::default() }
+    }
+}
+
+impl Default for Options {
+    /// Those of a usual system that needs no server.
+    fn default() -> Self {
+        Self::on(Profile::Laptop)
     }
 }
 
@@ -64,6 +76,8 @@ pub struct TestSystem {
     pub seams: Seams,
     /// The faults of its store.
     pub faults: Arc<Faults>,
+    /// Its workers' connections to the broker.
+    pub connections: Arc<Cuttable>,
     /// Its settings.
     pub settings: Settings,
     services: Option<Services>,
@@ -71,17 +85,25 @@ pub struct TestSystem {
     runtime: Arc<dyn ModelRuntime>,
     lanes: Vec<LaneName>,
     _held: Held,
-    _folder: TempDir,
+    _ground: Ground,
     finished: bool,
 }
 
 impl TestSystem {
-    /// Starts one with the default options.
+    /// Starts a usual one that needs no server.
     ///
     /// # Panics
     /// When it does not start.
     pub async fn start() -> Self {
-        Self::start_with(Options::default()).await
+        Self::on(Profile::Laptop).await
+    }
+
+    /// Starts a usual one on this profile.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn on(profile: Profile) -> Self {
+        Self::start_with(Options::on(profile)).await
     }
 
     /// Starts one. Its models: `scripted` (instant), `scripted-short`, `scripted-long` by their expected durations.
@@ -89,18 +111,21 @@ impl TestSystem {
     /// # Panics
     /// When it does not start.
     pub async fn start_with(options: Options) -> Self {
-        let Options { settings, runtime, more_models, patience } = options;
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let models = folder.path().join("models");
+        let Options { profile, mut settings, runtime, more_models, patience } = options;
+        let lanes: Vec<LaneName> = settings.lanes.iter().map(|lane| lane.name.clone()).collect();
+        let ground = Ground::new(profile, &lanes).await;
+        ground.put_into(&mut settings);
+        let models = ground.folder().join("models");
         models::write_scripted(&models, "scripted", "1", 0.0);
         models::write_scripted(&models, "scripted-short", "1", 2_000.0);
         models::write_scripted(&models, "scripted-long", "1", 600_000.0);
         more_models(&models);
         let repository = Arc::new(Repository::open(&models, true).expect("the test's models are valid"));
-        let data = folder.path().join("data");
-        let held = seams::hold(&data).expect("a fresh folder is free");
-        let lanes: Vec<LaneName> = settings.lanes.iter().map(|lane| lane.name.clone()).collect();
-        let mut seams = Seams::local(&data, &settings, &lanes, Arc::new(SystemClock)).await.expect("a fresh folder opens");
+        let held = seams::hold(&ground.folder().join("data")).expect("a fresh folder is free");
+        let opened = Seams::open(&ground.place(), &settings, Arc::new(SystemClock)).await;
+        let mut seams = opened.unwrap_or_else(|error| panic!("{}", siding_core::error::chain(&error)));
+        let connections = Cuttable::new(seams.consumer.clone());
+        seams.consumer = connections.clone();
         let faults = Arc::new(Faults::default());
         let disturbed = Arc::new(Disturbed {
             faults: faults.clone(),
@@ -110,7 +135,7 @@ impl TestSystem {
         seams.submissions = disturbed.clone();
         seams.attempts = disturbed;
         let services = Services::start(&seams, &settings, &repository, runtime.clone()).expect("the services start");
-        let router = http::router(&seams, &settings, &services, &repository).expect("valid lanes");
+        let router = http::router(&services);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound port"));
         let stopping = services.front().clone();
@@ -124,13 +149,14 @@ impl TestSystem {
             url,
             seams,
             faults,
+            connections,
             settings,
             services,
             repository,
             runtime,
             lanes,
             _held: held,
-            _folder: folder,
+            _ground: ground,
             finished: false,
         }
     }
@@ -138,9 +164,9 @@ impl TestSystem {
     /// The services.
     ///
     /// # Panics
-    /// After `finish`.
+    /// When they were taken away.
     pub fn services(&mut self) -> &mut Services {
-        self.services.as_mut().expect("only finish takes them")
+        self.services.as_mut().expect("they run")
     }
 
     /// The worker dies: nothing is recorded any more, its deliveries go back, its leases stay. A new one starts at once.
@@ -157,10 +183,8 @@ impl TestSystem {
     /// # Panics
     /// When it cannot start.
     pub fn start_worker(&mut self) {
-        let metrics = self.services().metrics.clone();
-        let worker = services::start_worker(&self.seams, &self.settings, &self.repository, self.runtime.clone(), &metrics);
-        let worker = worker.expect("a worker starts");
-        self.services().set_worker(worker);
+        let (repository, runtime) = (self.repository.clone(), self.runtime.clone());
+        self.services().start_worker(&repository, runtime).expect("a worker starts");
     }
 
     /// Submits a script to a scripted model.
@@ -221,11 +245,36 @@ impl TestSystem {
         .await
     }
 
+    /// Takes the services away, to stop them in the test's own way; the test ends with `finish_stopped`.
+    ///
+    /// # Panics
+    /// When they were taken before.
+    pub fn take_services(&mut self) -> Services {
+        self.services.take().expect("taken once")
+    }
+
     /// Waits until everything accepted is over, checks the promises and stops the system.
     ///
     /// # Panics
     /// When something does not end, or a promise is broken.
     pub async fn finish(mut self) {
+        let services = self.take_services();
+        self.rest().await;
+        services.stop().await.expect("the services stop in time");
+        self.seams.close().await;
+    }
+
+    /// As `finish`, for a system whose services the test has stopped.
+    ///
+    /// # Panics
+    /// When something has not ended, or a promise is broken.
+    pub async fn finish_stopped(mut self) {
+        assert!(self.services.is_none(), "the services still run: use finish()");
+        self.rest().await;
+        self.seams.close().await;
+    }
+
+    async fn rest(&mut self) {
         let seams = &self.seams;
         self.faults.heal();
         let check = || async {
@@ -234,8 +283,6 @@ impl TestSystem {
         };
         eventually("the system comes to rest with its promises kept", RECOVERY_MAX, check).await;
         self.finished = true;
-        let services = self.services.take().expect("only finish takes them");
-        services.stop().await.expect("the services stop in time");
     }
 
     /// How long a test waits at most for one thing.

@@ -64,8 +64,12 @@ fn named_endpoints(line: &str) -> Vec<String> {
 pub fn metrics(tree: &Tree) -> Vec<Violation> {
     let code = tree.0.get(METRICS).map_or("", |file| file.text.as_str());
     let known: BTreeSet<&str> = code.split('"').filter(|text| text.starts_with("siding_") && text.chars().all(is_word)).collect();
-    let exists =
-        |name: &str| METRIC_ENDINGS.iter().any(|ending| name.strip_suffix(ending).is_some_and(|base| known.contains(base)));
+    // Users of a database are named so, too.
+    let users = tree.0.get("compose/postgres/roles.sql").map_or("", |file| file.text.as_str());
+    let exists = |name: &str| {
+        METRIC_ENDINGS.iter().any(|ending| name.strip_suffix(ending).is_some_and(|base| known.contains(base)))
+            || users.contains(&format!("CREATE ROLE {name} "))
+    };
     let mut violations = Vec::new();
     for file in tree.files("", ".md") {
         for (number, line) in file.lines() {

@@ -1,5 +1,7 @@
 //! `siding bench dispatch`: jobs that compute nothing, through everything and durable: submit, commit, publish, claim, run, record, event,
-//! follow. The limit is the same rows written by the same store, called directly in full groups, with nothing else running.
+//! follow. The limit on one machine is the same rows written by the same store, called directly in full groups, with nothing else running. With
+//! Postgres and RabbitMQ (`SIDING_STORE__URL`, `SIDING_BROKER__URL`) it is a raw loop: the same rows by plain statements and as many confirmed,
+//! consumed and acknowledged messages, without any code of ours around them.
 
 use std::{
     path::Path,
@@ -11,6 +13,7 @@ use anyhow::{Context, bail};
 use futures::{StreamExt, stream};
 use serde::Serialize;
 use siding_core::{
+    broker::rabbitmq::{self, raw::RawQueue},
     clock::SystemClock,
     config::Settings,
     estimate::{Estimate, Source},
@@ -19,14 +22,17 @@ use siding_core::{
     lane::Lane,
     limits,
     model::repository::Repository,
-    store::{Claim, Claimed, NewJob, Payload, Record, RecordChange, Start},
+    store::{
+        Claim, Claimed, NewJob, Payload, Record, RecordChange, Start,
+        postgres::{self, raw::RawRows},
+    },
 };
 use siding_producer::submit::Submission;
 use siding_worker::runtime::scripted::Scripted;
 
 use super::{Durations, Quantiles, median, print_line};
 use crate::{
-    seams::{self, Seams},
+    seams::{self, Place, Seams},
     services::Services,
 };
 
@@ -59,7 +65,7 @@ struct Line {
     jobs: usize,
     in_flight: usize,
     jobs_per_s: f64,
-    /// The store alone, same rows, full groups.
+    /// The store alone, or the raw loop over Postgres and RabbitMQ: same rows, full groups.
     limit_jobs_per_s: f64,
     ratio: f64,
     /// From submit to the follower's knowing the end, with `in_flight` others.
@@ -99,8 +105,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
 async fn round_of(options: Options, round: usize) -> anyhow::Result<Line> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let (jobs_per_s, loaded, idle) = through_everything(options, &folder.path().join("system")).await?;
-    let limit_jobs_per_s = store_alone(options.jobs, &folder.path().join("limit")).await?;
+    let settings = settings()?;
+    let on_servers = !settings.store.url.is_empty() && !settings.broker.url.is_empty();
+    if !settings.store.url.is_empty() {
+        postgres::migrate(settings.store.url.expose()).await.context("the database cannot be migrated")?;
+    }
+    let (jobs_per_s, loaded, idle) = through_everything(options, &settings, &folder.path().join("system")).await?;
+    let limit_jobs_per_s = match on_servers {
+        true => servers_alone(options.jobs, &settings).await?,
+        false => store_alone(options.jobs, &settings, &folder.path().join("limit")).await?,
+    };
     Ok(Line {
         bench: "dispatch",
         round: Some(round),
@@ -119,6 +133,8 @@ async fn round_of(options: Options, round: usize) -> anyhow::Result<Line> {
 fn settings() -> anyhow::Result<Settings> {
     let mut settings = Settings::load(None)?;
     settings.worker.scripted = true;
+    // Queues of its own: what others have in theirs is not measured, and not touched.
+    settings.broker.region = format!("bench-{}", JobId::generate().as_uuid().simple());
     Ok(settings)
 }
 
@@ -132,17 +148,16 @@ fn lane_names(settings: &Settings) -> Vec<LaneName> {
 
 async fn open(data: &Path, settings: &Settings) -> anyhow::Result<(seams::Held, Seams)> {
     let held = seams::hold(data)?;
-    let seams = Seams::local(data, settings, &lane_names(settings), Arc::new(SystemClock)).await?;
+    let seams = Seams::open(&Place::Alone(data.to_path_buf()), settings, Arc::new(SystemClock)).await?;
     Ok((held, seams))
 }
 
-async fn through_everything(options: Options, data: &Path) -> anyhow::Result<(f64, Quantiles, Quantiles)> {
-    let settings = settings()?;
-    let (_held, seams) = open(data, &settings).await?;
+async fn through_everything(options: Options, settings: &Settings, data: &Path) -> anyhow::Result<(f64, Quantiles, Quantiles)> {
+    let (_held, seams) = open(data, settings).await?;
     let models = data.join("models");
     write_noop_model(&models)?;
     let repository = Arc::new(Repository::open(&models, true)?);
-    let services = Services::start(&seams, &settings, &repository, Arc::new(Scripted::new()))?;
+    let services = Services::start(&seams, settings, &repository, Arc::new(Scripted::new()))?;
     let mut idle = Durations::default();
     for _ in 0..options.latency_jobs {
         idle.add(one_job(&services).await?);
@@ -157,6 +172,10 @@ async fn through_everything(options: Options, data: &Path) -> anyhow::Result<(f6
     let jobs_per_s = options.jobs as f64 / started.elapsed().as_secs_f64();
     drop(ended);
     services.stop().await?;
+    seams.close().await;
+    if !settings.broker.url.is_empty() {
+        rabbitmq::raw::delete_region(&settings.broker, &lane_names(settings)).await?;
+    }
     Ok((jobs_per_s, loaded.quantiles(), idle.quantiles()))
 }
 
@@ -184,21 +203,23 @@ async fn one_job(services: &Services) -> anyhow::Result<Duration> {
         traceparent: None,
     };
     let started = Instant::now();
-    let accepted = services.intake.submit(submission).await?;
-    match services.follower.finished(accepted.job.id, PATIENCE).await {
+    let intake = services.intake().context("a producer runs")?;
+    let accepted = intake.submit(submission).await?;
+    match services.follower().context("a producer runs")?.finished(accepted.job.id, PATIENCE).await {
         Some(event) if event.kind.as_str() == "succeeded" => Ok(started.elapsed()),
         Some(event) => bail!("job {} ended as {}", accepted.job.id, event.kind),
         None => bail!("job {} did not end within {PATIENCE:?}", accepted.job.id),
     }
 }
 
+/// What a message of ours weighs, in bytes.
+const ENVELOPE_BYTES: usize = 300;
 /// Chains of submit, claim and record that write at once, so that one chain's text is made while another's is written.
 const CHAINS: usize = 4;
 
 /// Jobs a second that the store takes when it is called directly: submit, claim, record, each in full groups.
-async fn store_alone(jobs: usize, data: &Path) -> anyhow::Result<f64> {
-    let settings = settings()?;
-    let (_held, seams) = open(data, &settings).await?;
+async fn store_alone(jobs: usize, settings: &Settings, data: &Path) -> anyhow::Result<f64> {
+    let (_held, seams) = open(data, settings).await?;
     let lane = settings.lanes()?.as_slice()[0].clone();
     let started = Instant::now();
     futures::future::try_join_all((0..CHAINS).map(|_| chain(&seams, &lane, jobs / CHAINS))).await?;
@@ -211,7 +232,8 @@ async fn chain(seams: &Seams, lane: &Lane, jobs: usize) -> anyhow::Result<()> {
     let mut done = 0;
     while done < jobs {
         let group: Vec<NewJob> = (0..limits::GROUP_ROWS_MAX.min(jobs - done)).map(|_| noop_row(&lane.name)).collect();
-        let claims: Vec<Claim> = group.iter().map(|job| Claim { job: job.id, lease: lane.lease(), takeover: false }).collect();
+        let claims: Vec<Claim> =
+            group.iter().map(|job| Claim { job: job.id, lease: lane.lease(), message: None, takeover: false }).collect();
         done += group.len();
         seams.submissions.submit(group).await?;
         let records: Vec<Record> = seams.attempts.claim(worker, &claims).await?.into_iter().filter_map(finished_record).collect();
@@ -219,6 +241,39 @@ async fn chain(seams: &Seams, lane: &Lane, jobs: usize) -> anyhow::Result<()> {
         seams.attempts.record(&records).await?;
     }
     Ok(())
+}
+
+/// Jobs a second of the raw loop over the servers: rows, messages and rows again, in full groups, in as many chains.
+async fn servers_alone(jobs: usize, settings: &Settings) -> anyhow::Result<f64> {
+    let mut chains = Vec::new();
+    for _ in 0..CHAINS {
+        chains.push((RawRows::open(&settings.store).await?, RawQueue::open(&settings.broker).await?));
+    }
+    let started = Instant::now();
+    let chains = chains.into_iter().map(|(rows, queue)| raw_chain(rows, queue, jobs / CHAINS));
+    let chains = futures::future::try_join_all(chains).await?;
+    let took = started.elapsed();
+    for (rows, queue) in chains {
+        queue.delete().await?;
+        rows.close().await?;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a count of jobs")]
+    Ok((jobs / CHAINS * CHAINS) as f64 / took.as_secs_f64())
+}
+
+async fn raw_chain(mut rows: RawRows, mut queue: RawQueue, jobs: usize) -> anyhow::Result<(RawRows, RawQueue)> {
+    let mut done = 0;
+    while done < jobs {
+        let group: Vec<JobId> = (0..limits::GROUP_ROWS_MAX.min(jobs - done)).map(|_| JobId::generate()).collect();
+        done += group.len();
+        rows.submit(&group).await?;
+        // As large as an envelope.
+        queue.publish(&vec![vec![b'x'; ENVELOPE_BYTES]; group.len()]).await?;
+        anyhow::ensure!(rows.claim(&group).await? == group.len(), "every row is there");
+        rows.record(&group).await?;
+        queue.take(group.len()).await?;
+    }
+    Ok((rows, queue))
 }
 
 fn noop_row(lane: &LaneName) -> NewJob {

@@ -31,7 +31,7 @@ use super::{Durations, Quantiles, median, print_line};
 use tokio::sync::oneshot;
 
 use crate::{
-    seams::{self, Seams},
+    seams::{self, Place, Seams},
     services::Services,
 };
 
@@ -111,8 +111,7 @@ async fn start(
     runtimes: Runtimes,
 ) -> anyhow::Result<(seams::Held, Services)> {
     let held = seams::hold(data)?;
-    let lanes: Vec<_> = settings.lanes.iter().map(|lane| lane.name.clone()).collect();
-    let seams = Seams::local(data, settings, &lanes, Arc::new(SystemClock)).await?;
+    let seams = Seams::open(&Place::Alone(data.to_path_buf()), settings, Arc::new(SystemClock)).await?;
     let services = Services::start(&seams, settings, repository, Arc::new(runtimes))?;
     Ok((held, services))
 }
@@ -184,8 +183,9 @@ impl Bench<'_> {
             traceparent: None,
         };
         let started = Instant::now();
-        let accepted = self.services.intake.submit(submission).await?;
-        match self.services.follower.finished(accepted.job.id, PATIENCE).await {
+        let intake = self.services.intake().context("a producer runs")?;
+        let accepted = intake.submit(submission).await?;
+        match self.services.follower().context("a producer runs")?.finished(accepted.job.id, PATIENCE).await {
             Some(event) if event.kind.as_str() == "succeeded" => Ok(started.elapsed()),
             Some(event) => bail!("job {} ended as {}: {}", accepted.job.id, event.kind, event.data),
             None => bail!("job {} did not end within {PATIENCE:?}", accepted.job.id),

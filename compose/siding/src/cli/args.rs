@@ -1,14 +1,16 @@
 //! The words of the command line. Their help is the reference; `compose/siding/tests` calls them as a person would.
 
 mod dead;
+mod settings;
 mod submit;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use crate::bench;
 use clap::{Args, Parser, Subcommand};
 use siding_client::JobId;
-use siding_core::telemetry::LogForm;
+
+pub use settings::{ConfigCommand, Log, RoleArgs, SettingsArgs, UpArgs};
 
 pub use dead::{DeadCommand, DeadFilterArgs, DeadListArgs, DealArgs};
 pub use submit::SubmitArgs;
@@ -55,6 +57,18 @@ pub enum Command {
     /// Run everything in this process: broker, store, one worker, the API on one loopback port
     #[command(after_help = "Example:\n  siding up --data /var/lib/siding --listen 127.0.0.1:7433 --log json")]
     Up(UpArgs),
+    /// Run one of several producers: accepts, publishes and rescues jobs
+    #[command(after_help = "Example:\n  siding producer --config siding.toml --listen 127.0.0.1:7433")]
+    Producer(RoleArgs),
+    /// Run one of several workers: runs jobs; its port is for health and metrics
+    #[command(after_help = "Example:\n  siding worker --config siding.toml --listen 127.0.0.1:7435")]
+    Worker(RoleArgs),
+    /// Run one of several results services: shows jobs and streams their events
+    #[command(after_help = "Example:\n  siding results --config siding.toml --listen 127.0.0.1:7434")]
+    Results(RoleArgs),
+    /// Bring the schema of the Postgres database up to date; safe while others do the same
+    #[command(after_help = "Example:\n  SIDING_STORE__URL_FILE=/run/secrets/owner siding migrate")]
+    Migrate(SettingsArgs),
     /// Submit a job
     #[command(after_help = submit::EXAMPLES)]
     Submit(SubmitArgs),
@@ -63,6 +77,12 @@ pub enum Command {
         /// Which of these.
         #[command(subcommand)]
         command: JobsCommand,
+    },
+    /// Show or check the settings
+    Config {
+        /// Which of these.
+        #[command(subcommand)]
+        command: ConfigCommand,
     },
     /// List, show, run again or drop jobs that failed
     Dead {
@@ -91,44 +111,6 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-}
-
-/// `siding up`
-#[derive(Debug, Args)]
-pub struct UpArgs {
-    /// Where jobs and results are kept
-    #[arg(long, value_name = "DIR", default_value = ".siding")]
-    pub data: PathBuf,
-    /// The loopback address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7433")]
-    pub listen: SocketAddr,
-    /// The model repository; by default the one that `make setup` put into the cache
-    #[arg(long, value_name = "DIR")]
-    pub models: Option<PathBuf>,
-    /// Settings that replace defaults
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// How log lines look
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
-    pub log: Log,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Log {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl From<Log> for LogForm {
-    fn from(log: Log) -> Self {
-        match log {
-            Log::Text => Self::Text,
-            Log::Json => Self::Json,
-        }
-    }
 }
 
 /// What to do with an accepted job.
@@ -220,12 +202,9 @@ pub struct DoctorArgs {
     /// Where jobs and results are kept
     #[arg(long, value_name = "DIR", default_value = ".siding")]
     pub data: PathBuf,
-    /// The model repository; by default the one that `make setup` put into the cache
-    #[arg(long, value_name = "DIR")]
-    pub models: Option<PathBuf>,
-    /// Settings that replace defaults
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// The settings to check.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
 }
 
 /// `siding demo`
@@ -346,6 +325,13 @@ mod tests {
             ("siding dead replay 0190b7c0-0000-7000-8000-000000000000 --all", false),
             ("siding dead replay 0190b7c0-0000-7000-8000-000000000000 --limit 1", false),
             ("siding up --listen localhost", false),
+            ("siding up --database postgres://h/d --amqp amqp://h --redis redis://h", true),
+            ("siding config show --origin --output json", true),
+            ("siding config check --config siding.toml", true),
+            ("siding config", false),
+            ("siding producer --config siding.toml --listen 127.0.0.1:0 --log json", true),
+            ("siding worker --data elsewhere", false),
+            ("siding migrate --database postgres://h/d", true),
         ];
         for (line, ok) in rows {
             assert_eq!(parse(line).is_ok(), ok, "{line}");

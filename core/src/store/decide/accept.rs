@@ -160,8 +160,15 @@ impl Stored {
             dropped_at: None,
             traceparent: new.traceparent.clone(),
         };
-        let mut stored =
-            Self { job, lease_until: None, published_at: None, cancel_requested_at: None, output: None, changed: true };
+        let mut stored = Self {
+            job,
+            lease_until: None,
+            published_at: None,
+            claimed_message: None,
+            cancel_requested_at: None,
+            output: None,
+            changed: true,
+        };
         let data =
             Data::Queued { lane: new.lane.clone(), estimate: stored.job.estimate, due_at_ms: due_at, retry_of: new.retry_of };
         stored.tell(data, ledger);

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{Data, Ledger, Stored, tell};
 use crate::{
-    clock::Timestamp,
     id::{Attempt, EventSeq, WorkerId},
     job::state::{Change, Illegal, State},
     store::{Claim, Skip},
@@ -12,7 +11,7 @@ use crate::{
 
 /// A started attempt, besides what the job's record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Started {
+pub(super) struct Started {
     pub waited: Duration,
     pub takeover: bool,
     pub event_seq: EventSeq,
@@ -21,11 +20,11 @@ pub(in crate::store) struct Started {
 impl Stored {
     /// Starts the next attempt for `worker`, if the job is there to be started. An attempt that has lost its worker is ended
     /// first, and the job may end with it.
-    pub(in crate::store) fn claim(&mut self, worker: WorkerId, claim: &Claim, ledger: &mut Ledger) -> Result<Started, Skip> {
+    pub(super) fn claim(&mut self, worker: WorkerId, claim: &Claim, ledger: &mut Ledger) -> Result<Started, Skip> {
         let was_over = self.job.state.is_terminal();
         let lost = matches!(self.job.state, State::Running | State::Cancelling);
         if lost {
-            if !claim.takeover && !self.lease_is_over(ledger.now) {
+            if !self.has_lost_its_holder(claim) && !self.lease_is_over(ledger.now) {
                 return Err(Skip::Held);
             }
             self.lose(ledger).map_err(|Illegal { .. }| Skip::Held)?;
@@ -37,13 +36,18 @@ impl Stored {
                 self.unpublish();
                 Err(Skip::NotDue)
             }
-            State::Queued => self.start(worker, ledger.now.plus(claim.lease), lost, ledger).map_err(|_| Skip::Finished),
+            State::Queued => self.start(worker, claim, lost, ledger).map_err(|_| Skip::Finished),
             State::Running | State::Cancelling => Err(Skip::Held),
             _ if was_over => Err(Skip::Finished),
             state @ (State::Succeeded | State::Failed | State::Canceled | State::Expired) => {
                 Err(Skip::Ended { state, seq: self.job.event_seq })
             }
         }
+    }
+
+    /// Whether this claim says that the worker which holds the job is gone: the broker has taken its message back from it.
+    fn has_lost_its_holder(&self, claim: &Claim) -> bool {
+        claim.takeover && claim.message.is_some() && claim.message == self.claimed_message
     }
 
     /// Whoever asks settles the message: a job that came too early (the clock was set back) has to be published again.
@@ -53,18 +57,13 @@ impl Stored {
         }
     }
 
-    fn start(
-        &mut self,
-        worker: WorkerId,
-        lease_until: Timestamp,
-        takeover: bool,
-        ledger: &mut Ledger,
-    ) -> Result<Started, Illegal> {
+    fn start(&mut self, worker: WorkerId, claim: &Claim, takeover: bool, ledger: &mut Ledger) -> Result<Started, Illegal> {
         self.apply(Change::Claim, ledger.now)?;
         self.job.attempt = Attempt(self.job.attempt.0 + 1);
         self.job.worker = Some(worker);
         self.job.started_at = Some(ledger.now);
-        self.lease_until = Some(lease_until);
+        self.lease_until = Some(ledger.now.plus(claim.lease));
+        self.claimed_message = claim.message;
         let waited = ledger.now.since(self.job.due_at);
         let data = Data::Started { worker, lane: self.job.lane.clone(), waited_ms: tell::ms(waited), takeover };
         Ok(Started { waited, takeover, event_seq: self.tell(data, ledger) })

@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 
 impl Stored {
     /// Drops a dead job at `now`. Returns whether it was one.
-    pub(in crate::store) fn drop_dead(&mut self, now: Timestamp) -> bool {
+    pub(super) fn drop_dead(&mut self, now: Timestamp) -> bool {
         let dead = self.job.is_dead();
         if dead {
             self.job.dropped_at = Some(now);

@@ -20,7 +20,7 @@ impl Stored {
     ///
     /// # Errors
     /// `Broken` when a chunk is not JSON, before anything is changed.
-    pub(in crate::store) fn record(&mut self, record: &Record, ledger: &mut Ledger) -> Result<Recorded, Error> {
+    pub(super) fn record(&mut self, record: &Record, ledger: &mut Ledger) -> Result<Recorded, Error> {
         let running = matches!(self.job.state, State::Running | State::Cancelling);
         if !running || record.attempt != self.job.attempt {
             return Ok(Recorded::Fenced);
@@ -29,7 +29,7 @@ impl Stored {
             RecordChange::Progress { done, total } => Ok(self.tell(Data::Progress { done: *done, total: *total }, ledger)),
             RecordChange::Output { chunk } => {
                 let chunk = RawValue::from_string(chunk.to_string())
-                    .map_err(|error| Error::Broken { what: "a piece of output is not JSON", source: error.into() })?;
+                    .map_err(|error| Error::broken("a piece of output is not JSON", error))?;
                 Ok(self.tell(Data::Output { chunk }, ledger))
             }
             RecordChange::Finish { finish, run } => self.finish(finish, *run, ledger),

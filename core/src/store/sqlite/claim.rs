@@ -1,26 +1,22 @@
 //! Claiming: a whole group in one transaction, inputs included.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use sqlx::query;
 
-use super::{
-    SqliteStore,
-    connection::Durability,
-    rows::{self, job_array},
-    write::{Jobs, id_array},
-};
+use super::{SqliteStore, connection::Durability, rows};
 use crate::{
     id::{JobId, WorkerId},
     store::{
-        Claim, Claimed, Error, Payload, Skip, Work,
-        decide::{Ledger, Stored},
+        Claim, Claimed, Error, Payload,
+        decide::{Jobs, Ledger},
+        rows::{id_array, job_array},
     },
 };
 
 const BEGIN: &str = concat!(
     "BEGIN IMMEDIATE; SELECT json_group_array(json_array(",
-    job_array!(),
+    job_array!("json_array"),
     ", j.input, j.input_blob)) FROM json_each(?1) AS wanted CROSS JOIN job AS j ON j.id = wanted.value"
 );
 
@@ -33,45 +29,8 @@ impl SqliteStore {
         let (stored, inputs) = rows::stored_with_inputs(&rows)?;
         let inputs: HashMap<JobId, Payload> = stored.iter().map(|stored| stored.job.id).zip(inputs).collect();
         let mut jobs = Jobs::new(stored);
-        let mut claimed_here = HashSet::new();
-        let mut claim_one = |claim: &Claim| {
-            let Some(stored) = jobs.get_mut(claim.job) else {
-                return Claimed::Skip(Skip::Unknown);
-            };
-            // Not even a takeover takes from the call that it stands in.
-            if claimed_here.contains(&claim.job) {
-                return Claimed::Skip(Skip::Held);
-            }
-            match stored.claim(worker, claim, &mut ledger) {
-                Ok(started) => {
-                    claimed_here.insert(claim.job);
-                    Claimed::Run(Box::new(work(stored, started, &inputs)))
-                }
-                Err(skip) => Claimed::Skip(skip),
-            }
-        };
-        let claimed = claims.iter().map(&mut claim_one).collect();
+        let claimed = jobs.claim(worker, claims, &inputs, &mut ledger);
         self.commit(turn, &jobs, &ledger).await?;
         Ok(claimed)
-    }
-}
-
-fn work(stored: &Stored, started: crate::store::decide::Started, inputs: &HashMap<JobId, Payload>) -> Work {
-    let job = &stored.job;
-    Work {
-        job: job.id,
-        attempt: job.attempt,
-        model: job.model.clone(),
-        version: job.version.clone(),
-        lane: job.lane.clone(),
-        input: inputs[&job.id].clone(),
-        estimate: job.estimate,
-        run_timeout: job.run_timeout,
-        failures: job.failures,
-        attempts_max: job.attempts_max,
-        waited: started.waited,
-        takeover: started.takeover,
-        event_seq: started.event_seq,
-        traceparent: job.traceparent.clone(),
     }
 }

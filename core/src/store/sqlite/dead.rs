@@ -5,23 +5,22 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use sqlx::query;
 
-use super::{
-    SqliteStore,
-    connection::Durability,
-    rows::{self, job_array},
-    write::{Jobs, id_array},
-};
+use super::{SqliteStore, connection::Durability, rows};
 use crate::{
     id::JobId,
     job::FailureCode,
-    store::{Dead, DeadFilter, Dropped, Error, JobRecord, Page, Payload, decide::Ledger},
+    store::{
+        Dead, DeadFilter, Dropped, Error, JobRecord, Page, Payload,
+        decide::{Jobs, Ledger},
+        rows::{array, id_array, job_array, limit},
+    },
 };
 
 /// Model (`?1`), lane (`?2`) and failure code (`?3`) filter where they are not NULL; `?4` and `?5` are when the failures begin and end; `?6` and `?7` are where
 /// the page starts.
 pub(super) const LIST_DEAD: &str = concat!(
     "SELECT ",
-    job_array!(),
+    job_array!("json_array"),
     " FROM job AS j INDEXED BY job_dead WHERE j.state = 'failed' AND j.retried_by IS NULL AND j.dropped_at IS NULL \
        AND (?1 IS NULL OR j.model = ?1) AND (?2 IS NULL OR j.lane = ?2) AND (?3 IS NULL OR j.failure_code = ?3) \
        AND j.finished_at >= ?4 AND j.finished_at < ?5 AND (j.finished_at, j.id) < (?6, ?7) \
@@ -30,13 +29,13 @@ pub(super) const LIST_DEAD: &str = concat!(
 
 const WITH_INPUTS: &str = concat!(
     "SELECT json_group_array(json_array(",
-    job_array!(),
+    job_array!("json_array"),
     ", j.input, j.input_blob)) FROM json_each(?1) AS wanted CROSS JOIN job AS j ON j.id = wanted.value"
 );
 
 const BEGIN_DROP: &str = concat!(
     "BEGIN IMMEDIATE; SELECT json_group_array(",
-    job_array!(),
+    job_array!("json_array"),
     ") FROM json_each(?1) AS wanted CROSS JOIN job AS j ON j.id = wanted.value"
 );
 
@@ -55,7 +54,7 @@ impl Dead for SqliteStore {
             .bind(filter.failed_until.map_or(i64::MAX, |until| until.0))
             .bind(before_at)
             .bind(before_id)
-            .bind(rows::limit(page.limit));
+            .bind(limit(page.limit));
         self.lists.rows(list).await?.iter().map(rows::job).collect()
     }
 
@@ -72,18 +71,12 @@ impl Dead for SqliteStore {
         let (mut turn, rows) = self.begin(Durability::Disk, query(BEGIN_DROP).bind(ids)).await?;
         let ledger = Ledger::at(self.clock.now());
         let mut jobs = Jobs::new(rows::stored(&rows)?);
-        let mut changed = Vec::new();
-        let mut drop_one = |job: &JobId| {
-            let stored = jobs.get_mut(*job)?;
-            let dropped = Dropped { changed: stored.drop_dead(ledger.now), job: stored.job.clone() };
-            changed.extend(dropped.changed.then_some(*job));
-            Some(dropped)
-        };
-        let dropped = wanted.iter().map(&mut drop_one).collect();
+        let dropped = jobs.drop_dead(wanted, &ledger);
+        let changed: Vec<JobId> = dropped.iter().flatten().filter(|it| it.changed).map(|it| it.job.id).collect();
         if changed.is_empty() {
             turn.nothing_written().await?;
         } else {
-            turn.whole(query(DROP_AND_COMMIT).bind(rows::array(changed)?).bind(ledger.now.0)).await?;
+            turn.whole(query(DROP_AND_COMMIT).bind(array(changed)?).bind(ledger.now.0)).await?;
         }
         Ok(dropped)
     }

@@ -3,19 +3,25 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Serialize;
 use sqlx::{Row, query};
 
 use super::{SqliteStore, connection::Durability, errors, rows};
 use crate::{
     clock::Timestamp,
-    id::{Attempt, JobId, LaneName},
-    store::{Dispatch, DueJob, Error, Publication},
+    id::LaneName,
+    store::{
+        Dispatch, DueJob, Error, Lost, Publication,
+        rows::{PublicationRow, array, due_array, limit, ms},
+    },
 };
 
-const DUE: &str = "SELECT json_array(id, attempt, lane, model, version, due_at, p50_ms, traceparent) FROM job INDEXED BY job_unpublished \
+const DUE: &str = concat!(
+    "SELECT ",
+    due_array!("json_array"),
+    " FROM job AS j INDEXED BY job_unpublished \
      WHERE state = 'queued' AND published_at IS NULL AND due_at <= ?1 \
-       AND lane NOT IN (SELECT value FROM json_each(?3)) ORDER BY due_at, id LIMIT ?2";
+       AND lane NOT IN (SELECT value FROM json_each(?3)) ORDER BY due_at, id LIMIT ?2"
+);
 
 const MARK: &str = "UPDATE job SET published_at = ?2 FROM json_each(?1) AS p \
      WHERE job.id = p.value ->> 'job' AND job.attempt = p.value ->> 'attempt' AND job.state = 'queued' \
@@ -27,32 +33,28 @@ const BACKLOG: &str = "SELECT count(*) AS n FROM (SELECT 1 FROM job INDEXED BY j
 const NEXT_DUE: &str = "SELECT min(due_at) AS due_at FROM job INDEXED BY job_unpublished \
      WHERE state = 'queued' AND published_at IS NULL AND due_at > ?1";
 
-const FORGET: &str = "UPDATE job SET published_at = NULL WHERE state = 'queued' AND published_at IS NOT NULL; \
+/// Forgets marks up to `?2`, of lane `?1` or, where that is NULL, of all.
+const FORGET: &str = "UPDATE job SET published_at = NULL \
+       WHERE state = 'queued' AND published_at IS NOT NULL AND (?1 IS NULL OR (lane = ?1 AND published_at <= ?2)); \
      SELECT changes()";
-
-#[derive(Serialize)]
-struct PublicationRow {
-    job: JobId,
-    attempt: Attempt,
-}
 
 #[async_trait]
 impl Dispatch for SqliteStore {
-    async fn due(&self, limit: usize, except: &[LaneName]) -> Result<Vec<DueJob>, Error> {
-        let except = rows::array(except.iter().map(LaneName::as_str))?;
-        let due = query(DUE).bind(self.clock.now().0).bind(rows::limit(limit)).bind(except);
+    async fn due(&self, most: usize, except: &[LaneName]) -> Result<Vec<DueJob>, Error> {
+        let except = array(except.iter().map(LaneName::as_str))?;
+        let due = query(DUE).bind(self.clock.now().0).bind(limit(most)).bind(except);
         self.readers.rows(due).await?.iter().map(rows::due).collect()
     }
 
     async fn mark_published(&self, published: &[Publication]) -> Result<(), Error> {
-        let array = rows::array(published.iter().map(|p| PublicationRow { job: p.job, attempt: p.attempt }))?;
+        let array = array(published.iter().map(PublicationRow::from))?;
         let mut turn = self.writer.turn(Durability::Process).await?;
         let now = self.clock.now();
         turn.whole(query(MARK).bind(array).bind(now.0)).await.map(drop)
     }
 
-    async fn backlog(&self, limit: usize) -> Result<usize, Error> {
-        let counted = self.readers.row(query(BACKLOG).bind(self.clock.now().0).bind(rows::limit(limit))).await?;
+    async fn backlog(&self, most: usize) -> Result<usize, Error> {
+        let counted = self.readers.row(query(BACKLOG).bind(self.clock.now().0).bind(limit(most))).await?;
         let count: u64 = counted.map_or(Ok(0), |row| row.try_get("n")).map_err(errors::of)?;
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
@@ -64,8 +66,12 @@ impl Dispatch for SqliteStore {
         Ok(due_at.map(|due_at| Timestamp(due_at).since(now)))
     }
 
-    async fn forget_published(&self) -> Result<u64, Error> {
-        let rows = self.writer.turn(Durability::Process).await?.whole(query(FORGET)).await?;
-        rows::count(&rows)
+    async fn forget_published(&self, lost: &Lost) -> Result<u64, Error> {
+        let mut turn = self.writer.turn(Durability::Process).await?;
+        let now = self.clock.now();
+        let (lane, older_than) = lost.scope().unzip();
+        let until = older_than.map(|age| now.0.saturating_sub(ms(age)));
+        let forget = query(FORGET).bind(lane.map(|lane| lane.as_str().to_owned())).bind(until);
+        rows::count(&turn.whole(forget).await?)
     }
 }

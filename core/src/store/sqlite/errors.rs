@@ -27,11 +27,11 @@ pub(super) fn of(error: sqlx::Error) -> Error {
         Some(code::FULL) => Error::Full(error.into()),
         // Besides locks: a failing disk or no file descriptors left. Both may pass, and nothing was written.
         Some(code::BUSY | code::LOCKED | code::IOERR | code::CANTOPEN) => Error::Unavailable(error.into()),
-        Some(code::CONSTRAINT) => broken("a row would contradict the schema", error),
-        Some(_) => broken("a statement was refused", error),
+        Some(code::CONSTRAINT) => Error::broken("a row would contradict the schema", error),
+        Some(_) => Error::broken("a statement was refused", error),
         None => match error {
             sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => Error::Unavailable(error.into()),
-            other => broken("a row could not be read", other),
+            other => Error::broken("a row could not be read", other),
         },
     }
 }
@@ -49,7 +49,7 @@ pub(super) fn of_migration(error: MigrateError, known: i64) -> Error {
     match error {
         MigrateError::VersionMissing(found) => Error::SchemaUnknown { found, known },
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => of_open(error),
-        other => broken("a migration does not fit the database", other),
+        other => Error::broken("a migration does not fit the database", other),
     }
 }
 
@@ -62,11 +62,6 @@ pub(super) fn is_taken(error: &Error) -> bool {
 /// Whether a `ROLLBACK` failed because there was nothing to roll back, as after an error at which SQLite has done so itself.
 pub(super) fn is_no_transaction(error: &sqlx::Error) -> bool {
     primary_code(error) == Some(code::ERROR)
-}
-
-/// A broken promise of the schema or of a statement.
-pub(super) fn broken(what: &'static str, source: impl Into<crate::store::Source>) -> Error {
-    Error::Broken { what, source: source.into() }
 }
 
 fn primary_code(error: &sqlx::Error) -> Option<u32> {

@@ -5,19 +5,18 @@ use std::{collections::HashMap, time::Duration};
 use async_trait::async_trait;
 use sqlx::{Row, query, sqlite::SqliteRow};
 
-use super::{
-    SqliteStore, errors,
-    rows::{self, job_array},
-    write::id_array,
-};
+use super::{SqliteStore, errors, rows};
 use crate::{
     clock::Timestamp,
     id::{EventSeq, JobId},
     job::{Event, State},
-    store::{Counts, Error, Feed, JobFilter, JobRecord, Jobs, Page, Payload},
+    store::{
+        Counts, Error, Feed, JobFilter, JobRecord, Jobs, Page, Payload,
+        rows::{array, id_array, job_array, limit},
+    },
 };
 
-const GET: &str = concat!("SELECT ", job_array!(), " FROM job AS j WHERE j.id = ?1");
+const GET: &str = concat!("SELECT ", job_array!("json_array"), " FROM job AS j WHERE j.id = ?1");
 
 const INPUT: &str = "SELECT input, input_blob FROM job WHERE id = ?1";
 
@@ -26,7 +25,7 @@ const OUTPUT: &str = "SELECT output, output_blob FROM job WHERE id = ?1";
 /// As `LIST`, for one of the states in which few jobs end: without its index, the walk passes every job that succeeded.
 pub(super) const LIST_UNSUCCESSFUL: &str = concat!(
     "SELECT ",
-    job_array!(),
+    job_array!("json_array"),
     " FROM job AS j INDEXED BY job_unsuccessful WHERE j.state IN ('failed', 'canceled', 'expired') AND j.state = ?1 \
        AND (?2 IS NULL OR j.model = ?2) AND (?3 IS NULL OR j.lane = ?3) AND (j.created_at, j.id) < (?4, ?5) \
      ORDER BY j.created_at DESC, j.id DESC LIMIT ?6"
@@ -35,7 +34,7 @@ pub(super) const LIST_UNSUCCESSFUL: &str = concat!(
 /// States (`?1`, an array), model (`?2`) and lane (`?3`) filter where they are not NULL; `?4` and `?5` are where the page starts.
 const LIST: &str = concat!(
     "SELECT ",
-    job_array!(),
+    job_array!("json_array"),
     " FROM job AS j WHERE (?1 IS NULL OR j.state IN (SELECT value FROM json_each(?1))) \
        AND (?2 IS NULL OR j.model = ?2) AND (?3 IS NULL OR j.lane = ?3) AND (j.created_at, j.id) < (?4, ?5) \
      ORDER BY j.created_at DESC, j.id DESC LIMIT ?6"
@@ -86,7 +85,7 @@ impl Jobs for SqliteStore {
         let (text, states) = match filter.states.as_slice() {
             [] => (LIST, None),
             [state @ (State::Failed | State::Canceled | State::Expired)] => (LIST_UNSUCCESSFUL, Some(state.as_str().to_owned())),
-            states => (LIST, Some(rows::array(states.iter().copied().map(State::as_str))?)),
+            states => (LIST, Some(array(states.iter().copied().map(State::as_str))?)),
         };
         // No job is newer than the end of time: the first page has a start like every other.
         let (before_at, before_id) = page.before.map_or((i64::MAX, String::new()), |(at, id)| (at.0, id.to_string()));
@@ -96,7 +95,7 @@ impl Jobs for SqliteStore {
             .bind(filter.lane.as_ref().map(|lane| lane.as_str().to_owned()))
             .bind(before_at)
             .bind(before_id)
-            .bind(rows::limit(page.limit));
+            .bind(limit(page.limit));
         self.lists.rows(list).await?.iter().map(rows::job).collect()
     }
 
@@ -133,7 +132,7 @@ fn count(row: &SqliteRow, now: Timestamp) -> Result<Counts, Error> {
             .try_get::<&str, _>("lane")
             .map_err(errors::of)?
             .parse()
-            .map_err(|error| errors::broken("a lane's name", error))?,
+            .map_err(|error| Error::broken("a lane's name", error))?,
         queued,
         scheduled: row.try_get("scheduled").map_err(errors::of)?,
         running: row.try_get("running").map_err(errors::of)?,
@@ -143,8 +142,8 @@ fn count(row: &SqliteRow, now: Timestamp) -> Result<Counts, Error> {
 
 #[async_trait]
 impl Feed for SqliteStore {
-    async fn events(&self, job: JobId, after: EventSeq, limit: usize) -> Result<Vec<Event>, Error> {
-        let events = query(EVENTS).bind(job.to_string()).bind(i64::from(after.0)).bind(rows::limit(limit));
+    async fn events(&self, job: JobId, after: EventSeq, most: usize) -> Result<Vec<Event>, Error> {
+        let events = query(EVENTS).bind(job.to_string()).bind(i64::from(after.0)).bind(limit(most));
         self.readers.rows(events).await?.iter().map(rows::event).collect()
     }
 

@@ -4,25 +4,22 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use serde::Serialize;
 use sqlx::{Row, query};
 
-use super::{
-    SqliteStore,
-    connection::Durability,
-    errors,
-    rows::{self, job_array},
-    write::{Jobs, id_array},
-};
+use super::{SqliteStore, connection::Durability, rows};
 use crate::{
     id::{Attempt, JobId, WorkerId},
     job::State,
-    store::{Attempts, Claim, Claimed, Error, Extended, Lease, Record, Recorded, Rescued, Source, decide::Ledger},
+    store::{
+        Attempts, Claim, Claimed, Error, Extended, Lease, Record, Recorded, Rescued, Source,
+        decide::{Jobs, Ledger, extended},
+        rows::{LeaseRow, array, id_array, job_array},
+    },
 };
 
 const BEGIN: &str = concat!(
     "BEGIN IMMEDIATE; SELECT json_group_array(",
-    job_array!(),
+    job_array!("json_array"),
     ") FROM json_each(?1) AS wanted CROSS JOIN job AS j ON j.id = wanted.value"
 );
 
@@ -31,13 +28,6 @@ const EXTEND: &str = "UPDATE job SET lease_until = ?3 + (l.value ->> 'lease_ms')
        AND job.state IN ('running', 'cancelling') \
      RETURNING id, attempt, state";
 
-#[derive(Serialize)]
-struct LeaseRow {
-    job: JobId,
-    attempt: Attempt,
-    lease_ms: i64,
-}
-
 #[async_trait]
 impl Attempts for SqliteStore {
     async fn claim(&self, worker: WorkerId, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
@@ -45,29 +35,20 @@ impl Attempts for SqliteStore {
     }
 
     async fn extend(&self, worker: WorkerId, leases: &[Lease]) -> Result<Vec<Extended>, Error> {
-        let array = rows::array(leases.iter().map(|lease| LeaseRow {
-            job: lease.job,
-            attempt: lease.attempt,
-            lease_ms: rows::ms(lease.lease).min(LEASE_MS_MAX),
-        }))?;
+        let array = array(leases.iter().map(LeaseRow::from))?;
         let mut turn = self.writer.turn(Durability::Process).await?;
         let now = self.clock.now();
-        let extended = turn.whole(query(EXTEND).bind(array).bind(worker.to_string()).bind(now.0)).await?;
-        let mut held = HashMap::with_capacity(extended.len());
-        for row in &extended {
+        let rows = turn.whole(query(EXTEND).bind(array).bind(worker.to_string()).bind(now.0)).await?;
+        let mut held = HashMap::with_capacity(rows.len());
+        for row in &rows {
             let read = || -> Result<_, Source> {
                 let (job, state): (&str, &str) = (row.try_get(0)?, row.try_get(2)?);
                 Ok(((job.parse()?, Attempt(row.try_get(1)?)), state.parse()?))
             };
-            let (lease, state): ((JobId, Attempt), State) = read().map_err(|cause| errors::broken("an extended lease", cause))?;
+            let (lease, state): ((JobId, Attempt), State) = read().map_err(|cause| Error::broken("an extended lease", cause))?;
             held.insert(lease, state);
         }
-        let answer = |lease: &Lease| match held.get(&(lease.job, lease.attempt)) {
-            Some(State::Cancelling) => Extended::CancelRequested,
-            Some(_) => Extended::Held,
-            None => Extended::Lost,
-        };
-        Ok(leases.iter().map(answer).collect())
+        Ok(extended(leases, &held))
     }
 
     async fn record(&self, records: &[Record]) -> Result<Vec<Recorded>, Error> {
@@ -76,11 +57,7 @@ impl Attempts for SqliteStore {
         let (turn, rows) = self.begin(Durability::Disk, query(BEGIN).bind(ids)).await?;
         let mut ledger = Ledger::at(self.clock.now());
         let mut jobs = Jobs::new(rows::stored(&rows)?);
-        let record_one = |record: &Record| match jobs.get_mut(record.job) {
-            Some(stored) => stored.record(record, &mut ledger),
-            None => Ok(Recorded::Fenced),
-        };
-        let recorded = records.iter().map(record_one).collect::<Result<_, _>>()?;
+        let recorded = jobs.record(records, &mut ledger)?;
         self.commit(turn, &jobs, &ledger).await?;
         Ok(recorded)
     }
@@ -93,6 +70,3 @@ impl Attempts for SqliteStore {
         self.end_leases().await
     }
 }
-
-/// Longest lease, in milliseconds: an added one stays far from where SQLite's integers end.
-const LEASE_MS_MAX: i64 = 1 << 52;

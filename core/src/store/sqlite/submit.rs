@@ -6,22 +6,22 @@ use sqlx::query;
 use super::{
     SqliteStore,
     connection::{Durability, Statement},
-    errors,
-    rows::{self, JobInsert, job_array},
-    write::{Jobs, id_array, insert_events},
+    errors, rows,
+    write::insert_events,
 };
 use crate::{
     id::{IdempotencyKey, JobId},
     store::{
         Acceptance, Cancelled, Error, NewJob, Submissions, Submitted,
-        decide::{Accepted, Ledger, accept},
+        decide::{Accepted, Jobs, Ledger, accept},
+        rows::{JobInsert, array, id_array, job_array, long_array},
     },
 };
 
 /// Begins, and reads the jobs that stand under these ids (`?1`, those of jobs that are run again too) or idempotency keys (`?2`).
 const BEGIN: &str = concat!(
     "BEGIN IMMEDIATE; SELECT json_group_array(json_array(",
-    job_array!(),
+    job_array!("json_array"),
     ", j.idempotency_key, hex(j.fingerprint))) FROM job AS j WHERE j.id IN (SELECT value FROM json_each(?1)) \
        OR j.idempotency_key IN (SELECT value FROM json_each(?2))"
 );
@@ -57,7 +57,7 @@ const INSERT_REST: &str = concat!(
 /// Begins, and reads the jobs of these ids (`?1`).
 const BEGIN_CANCEL: &str = concat!(
     "BEGIN IMMEDIATE; SELECT json_group_array(",
-    job_array!(),
+    job_array!("json_array"),
     ") FROM json_each(?1) AS wanted CROSS JOIN job AS j ON j.id = wanted.value"
 );
 
@@ -88,12 +88,7 @@ impl Submissions for SqliteStore {
         let (turn, rows) = self.begin(Durability::Disk, query(BEGIN_CANCEL).bind(ids)).await?;
         let mut ledger = Ledger::at(self.clock.now());
         let mut jobs = Jobs::new(rows::stored(&rows)?);
-        let mut cancel_one = |job: JobId| {
-            let stored = jobs.get_mut(job)?;
-            let changed = stored.cancel(&mut ledger);
-            Some(Cancelled { job: stored.job.clone(), changed })
-        };
-        let cancelled = wanted.into_iter().map(&mut cancel_one).collect();
+        let cancelled = jobs.cancel(&wanted, &mut ledger);
         self.commit(turn, &jobs, &ledger).await?;
         Ok(cancelled)
     }
@@ -103,14 +98,14 @@ impl SqliteStore {
     /// Looks at the jobs that stand first, then writes the others.
     async fn submit_among_standing(&self, jobs: &[NewJob], acceptance: Acceptance) -> Result<Vec<Submitted>, Error> {
         let ids = id_array(jobs.iter().flat_map(|new| [Some(new.id), new.retry_of]).flatten())?;
-        let keys = rows::array(jobs.iter().filter_map(|new| new.idempotency_key.as_ref().map(IdempotencyKey::as_str)))?;
+        let keys = array(jobs.iter().filter_map(|new| new.idempotency_key.as_ref().map(IdempotencyKey::as_str)))?;
         let (mut turn, standing) = self.begin(Durability::Disk, query(BEGIN).bind(ids).bind(keys)).await?;
         let mut ledger = Ledger::at(self.clock.now());
         let accepted = accept(jobs, acceptance, rows::standing(&standing)?, &mut ledger);
         if ledger.events.is_empty() {
             turn.nothing_written().await?;
         } else {
-            let retried = rows::array(&accepted.retried)?;
+            let retried = array(&accepted.retried)?;
             turn.whole(insert(INSERT_REST, jobs, &accepted, &ledger).await?.bind(retried)).await?;
         }
         Ok(accepted.answers)
@@ -119,6 +114,6 @@ impl SqliteStore {
 
 async fn insert(text: &'static str, jobs: &[NewJob], accepted: &Accepted, ledger: &Ledger) -> Result<Statement<'static>, Error> {
     let inserts: Vec<JobInsert<'_>> = accepted.created(jobs).map(|(new, job)| JobInsert::of(new, job)).collect();
-    let inserts = rows::long_array(&inserts).await?;
+    let inserts = long_array(&inserts).await?;
     Ok(query(text).bind(inserts).bind(rows::events(&ledger.events)?).bind(ledger.now.0))
 }

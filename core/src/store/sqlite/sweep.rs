@@ -2,21 +2,20 @@
 
 use sqlx::query;
 
-use super::{
-    SqliteStore,
-    connection::Durability,
-    rows::{self, job_array},
-    write::Jobs,
+use super::{SqliteStore, connection::Durability, rows};
+use crate::store::{
+    Error, Rescued,
+    decide::{Jobs, Ledger},
+    rows::{job_array, limit},
 };
-use crate::store::{Error, Rescued, decide::Ledger};
 
 /// Jobs whose lease is over at `?1`, and jobs that were to start before it, at most `?2` of each.
 const BEGIN: &str = concat!(
     "BEGIN IMMEDIATE; SELECT json_group_array(json(job)) FROM (SELECT ",
-    job_array!(),
+    job_array!("json_array"),
     " AS job FROM job AS j INDEXED BY job_leased WHERE j.lease_until <= ?1 ORDER BY j.lease_until LIMIT ?2); \
      SELECT json_group_array(json(job)) FROM (SELECT ",
-    job_array!(),
+    job_array!("json_array"),
     " AS job FROM job AS j INDEXED BY job_start_deadline \
      WHERE j.state = 'queued' AND j.started_at IS NULL AND j.start_deadline_at < ?1 ORDER BY j.start_deadline_at LIMIT ?2)"
 );
@@ -24,11 +23,11 @@ const BEGIN: &str = concat!(
 const END_LEASES: &str = "UPDATE job SET lease_until = ?1 WHERE lease_until > ?1; SELECT changes()";
 
 impl SqliteStore {
-    pub(super) async fn sweep_some(&self, limit: usize) -> Result<Vec<Rescued>, Error> {
+    pub(super) async fn sweep_some(&self, most: usize) -> Result<Vec<Rescued>, Error> {
         let mut ledger = Ledger::at(self.clock.now());
-        let (turn, rows) = self.begin(Durability::Process, query(BEGIN).bind(ledger.now.0).bind(rows::limit(limit))).await?;
+        let (turn, rows) = self.begin(Durability::Process, query(BEGIN).bind(ledger.now.0).bind(limit(most))).await?;
         let mut jobs = Jobs::new(rows::stored(&rows)?);
-        let rescued = jobs.iter_mut().filter_map(|stored| stored.sweep(&mut ledger)).collect();
+        let rescued = jobs.sweep(&mut ledger);
         self.commit(turn, &jobs, &ledger).await?;
         Ok(rescued)
     }

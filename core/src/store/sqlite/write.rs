@@ -1,21 +1,17 @@
 //! The two halves of every change of jobs: begin and read them; update them, insert their events and commit. It decides no
 //! transition.
 
-use std::collections::HashMap;
-
 use sqlx::{query, sqlite::SqliteRow};
 
 use super::{
     SqliteStore,
     connection::{Durability, Statement, Turn},
-    rows::{self, JobUpdate},
+    rows,
 };
-use crate::{
-    id::JobId,
-    store::{
-        Error,
-        decide::{Ledger, Stored},
-    },
+use crate::store::{
+    Error,
+    decide::{Jobs, Ledger},
+    rows::{JobUpdate, array},
 };
 
 /// Inserts events from `?2`, an array of `NewEvent`, at time `?3`.
@@ -35,6 +31,7 @@ const UPDATE_AND_COMMIT: &str = concat!(
        due_at = c.value ->> 'due_at', published_at = c.value ->> 'published_at', \
        started_at = c.value ->> 'started_at', finished_at = c.value ->> 'finished_at', \
        worker = c.value ->> 'worker', lease_until = c.value ->> 'lease_until', \
+       claimed_message = c.value ->> 'claimed_message', \
        cancel_requested_at = c.value ->> 'cancel_requested_at', \
        failure_code = c.value ->> 'failure_code', failure_message = c.value ->> 'failure_message', \
        output = c.value ->> 'output', output_blob = c.value ->> 'output_blob' \
@@ -42,27 +39,6 @@ const UPDATE_AND_COMMIT: &str = concat!(
     insert_events!(),
     "; COMMIT"
 );
-
-/// Jobs in the hands of one writing transaction.
-pub(super) struct Jobs {
-    stored: Vec<Stored>,
-    by_id: HashMap<JobId, usize>,
-}
-
-impl Jobs {
-    pub(super) fn new(stored: Vec<Stored>) -> Self {
-        let by_id = stored.iter().enumerate().map(|(index, stored)| (stored.job.id, index)).collect();
-        Self { stored, by_id }
-    }
-
-    pub(super) fn get_mut(&mut self, job: JobId) -> Option<&mut Stored> {
-        self.by_id.get(&job).map(|index| &mut self.stored[*index])
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stored> {
-        self.stored.iter_mut()
-    }
-}
 
 impl SqliteStore {
     /// Begins a writing transaction by `statement`, which reads jobs. The time is read once the lock is held, so
@@ -79,20 +55,12 @@ impl SqliteStore {
 
     /// Writes the changed jobs and the events, and commits. A change may have no event: nothing that a caller sees has changed.
     pub(super) async fn commit(&self, mut turn: Turn<'_>, jobs: &Jobs, ledger: &Ledger) -> Result<(), Error> {
-        let changed = jobs.stored.iter().filter(|stored| stored.changed);
-        if changed.clone().next().is_none() {
+        let changed = jobs.changed();
+        if changed.is_empty() {
             return turn.nothing_written().await;
         }
-        let updates = rows::array(changed.map(JobUpdate::of))?;
+        let updates = array(changed.into_iter().map(JobUpdate::of))?;
         let statement = query(UPDATE_AND_COMMIT).bind(updates).bind(rows::events(&ledger.events)?).bind(ledger.now.0);
         turn.whole(statement).await.map(drop)
     }
-}
-
-/// Ids as one JSON array without repeats: each job is read once, however often it is named.
-pub(super) fn id_array(ids: impl Iterator<Item = JobId>) -> Result<String, Error> {
-    let mut ids: Vec<JobId> = ids.collect();
-    ids.sort_unstable();
-    ids.dedup();
-    rows::array(ids)
 }

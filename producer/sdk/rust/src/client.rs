@@ -21,20 +21,25 @@ use crate::{
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Talks to one server. Cheap to clone; clones share connections.
+/// Talks to one server, or to a producer and a results service apart. Cheap to clone; clones share connections.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) http: reqwest::Client,
+    /// Who accepts jobs, and knows models and lanes.
+    pub(crate) producer: Place,
+    /// Who shows jobs.
+    pub(crate) results: Place,
+}
+
+/// An address, for requests and for errors.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
     pub(crate) server: Server,
     base: Url,
 }
 
-impl Client {
-    /// A client of the server at `url`, for example `http://127.0.0.1:7433`. Does not connect yet.
-    ///
-    /// # Errors
-    /// [`Error::Address`] when `url` is not an `http` address.
-    pub fn new(url: &str) -> Result<Self, Error> {
+impl Place {
+    fn parse(url: &str) -> Result<Self, Error> {
         let address = |why: &str| Error::Address { url: url.to_owned(), why: why.to_owned() };
         let mut base = Url::parse(url).map_err(|error| address(&error.to_string()))?;
         if base.scheme() != "http" || base.host_str().is_none() {
@@ -46,20 +51,53 @@ impl Client {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
+        Ok(Self { server: Server(url.trim_end_matches('/').to_owned()), base })
+    }
+
+    /// Paths are made of constants, ids and nothing else, so joining cannot leave the base.
+    pub(crate) fn url(&self, path: &str) -> Url {
+        self.base.join(path).expect("a relative path of plain characters joins any http base")
+    }
+}
+
+impl Client {
+    /// A client of the server at `url`, for example `http://127.0.0.1:7433`. Does not connect yet.
+    ///
+    /// # Errors
+    /// [`Error::Address`] when `url` is not an `http` address.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        let place = Place::parse(url)?;
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(redirect::Policy::none())
             .tcp_nodelay(true)
             .user_agent(concat!("siding-client/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| address(&error.to_string()))?;
-        Ok(Self { http, server: Server(url.trim_end_matches('/').to_owned()), base })
+            .map_err(|error| Error::Address { url: url.to_owned(), why: error.to_string() })?;
+        Ok(Self { http, results: place.clone(), producer: place })
+    }
+
+    /// The same client, which reads jobs and their events from the results service at `url`: for set-ups in which no front sends each request to
+    /// the service that it belongs to.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), siding_client::Error> {
+    /// let client = siding_client::Client::new("http://127.0.0.1:7433")?.with_results("http://127.0.0.1:7434")?;
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Address`] when `url` is not an `http` address.
+    pub fn with_results(self, url: &str) -> Result<Self, Error> {
+        Ok(Self { results: Place::parse(url)?, ..self })
     }
 
     /// The server's address as it was given.
     #[must_use]
     pub fn address(&self) -> &str {
-        &self.server.0
+        &self.producer.server.0
     }
 
     /// Submits a job. When it returns, the job is durable: it will reach exactly one terminal state. Safe to repeat: all tries of
@@ -79,12 +117,12 @@ impl Client {
     pub async fn submit_waiting(&self, submission: &Submission, wait: Duration) -> Result<Job, Error> {
         let key = submission.key.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
         let body = serde_json::to_vec(submission).map_err(Error::Input)?;
-        let response = self
-            .server
+        let server = &self.producer.server;
+        let response = server
             .send(Repeat::Safe, || {
                 let request = match submission.id {
-                    Some(id) => self.request(Method::PUT, &format!("v1/jobs/{id}")),
-                    None => self.request(Method::POST, "v1/jobs").header("Idempotency-Key", format!("\"{key}\"")),
+                    Some(id) => self.request(&self.producer, Method::PUT, &format!("v1/jobs/{id}")),
+                    None => self.request(&self.producer, Method::POST, "v1/jobs").header("Idempotency-Key", format!("\"{key}\"")),
                 };
                 let request = match wait.as_secs() {
                     0 => request,
@@ -93,7 +131,7 @@ impl Client {
                 request.timeout(ANSWER_TIMEOUT + wait).header("Content-Type", "application/json").body(body.clone())
             })
             .await?;
-        self.server.read_json(response).await
+        server.read_json(response).await
     }
 
     /// Submits many jobs in one request, and tells what became of each, in order: one that is refused hinders no other, unless the
@@ -109,12 +147,13 @@ impl Client {
         }
         let key = batch.key.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
         let body = batch.to_body()?;
+        let place = &self.producer;
         let request = || {
-            let request = self.request(Method::POST, "v1/jobs:batch").header("Idempotency-Key", format!("\"{key}\""));
+            let request = self.request(place, Method::POST, "v1/jobs:batch").header("Idempotency-Key", format!("\"{key}\""));
             request.header("Content-Type", "application/json").body(body.clone())
         };
-        let response = self.server.send(Repeat::Safe, request).await?;
-        self.server.read_json::<Answer>(response).await.map(|answer| answer.jobs)
+        let response = place.server.send(Repeat::Safe, request).await?;
+        place.server.read_json::<Answer>(response).await.map(|answer| answer.jobs)
     }
 
     /// The job as it stands, with its output once it has succeeded, unless that is large ([`Client::result`] has it).
@@ -122,7 +161,7 @@ impl Client {
     /// # Errors
     /// [`Error::Problem`] when there is no such job.
     pub async fn get(&self, job: JobId) -> Result<Job, Error> {
-        self.read(&format!("v1/jobs/{job}")).await
+        self.read(&self.results, &format!("v1/jobs/{job}")).await
     }
 
     /// One page of jobs, newest first.
@@ -130,9 +169,9 @@ impl Client {
     /// # Errors
     /// [`Error::Problem`] for a wrong filter or cursor.
     pub async fn list(&self, filter: &JobFilter, cursor: Option<&str>) -> Result<JobPage, Error> {
-        let mut url = self.url("v1/jobs");
+        let mut url = self.results.url("v1/jobs");
         filter.write_to(&mut url, cursor);
-        self.read_url(url).await
+        self.read_url(&self.results, url).await
     }
 
     /// All jobs that `filter` shows, newest first; pages are fetched as the stream is read. Ends after the first error.
@@ -175,7 +214,7 @@ impl Client {
     /// # Errors
     /// [`Error::Problem`] when the job is unknown, not finished, or has ended without a result.
     pub async fn result(&self, job: JobId) -> Result<Box<RawValue>, Error> {
-        self.read(&format!("v1/jobs/{job}/result")).await
+        self.read(&self.results, &format!("v1/jobs/{job}/result")).await
     }
 
     /// The job's events after number `after` (0 for all), live until its end. Reconnects by itself and repeats none.
@@ -213,7 +252,7 @@ impl Client {
     /// # Errors
     /// [`Error::Unreachable`] and the like.
     pub async fn models(&self) -> Result<Models, Error> {
-        self.read("v1/models").await
+        self.read(&self.producer, "v1/models").await
     }
 
     /// The lanes, shortest first, and what is in them.
@@ -225,40 +264,42 @@ impl Client {
         struct Lanes {
             lanes: Vec<Lane>,
         }
-        self.read::<Lanes>("v1/lanes").await.map(|answer| answer.lanes)
+        self.read::<Lanes>(&self.producer, "v1/lanes").await.map(|answer| answer.lanes)
     }
 
-    /// Whether the server is ready to take jobs. Asks once.
+    /// Whether the server is ready to take jobs, and where results are shown apart, whether these are ready to be read. Asks each once.
     ///
     /// # Errors
     /// [`Error::Unreachable`] or [`Error::Timeout`] when nobody answers.
     pub async fn is_ready(&self) -> Result<bool, Error> {
-        let started = std::time::Instant::now();
-        let answer = self.request(Method::GET, "health/ready").send().await;
-        answer.map(|response| response.status().is_success()).map_err(|error| self.server.lost(error, started))
+        let apart = (self.producer.base != self.results.base).then_some(&self.results);
+        for place in std::iter::once(&self.producer).chain(apart) {
+            let started = std::time::Instant::now();
+            let answer = self.request(place, Method::GET, "health/ready").send().await;
+            if !answer.map_err(|error| place.server.lost(error, started))?.status().is_success() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.read_url(self.url(path)).await
+    async fn read<T: DeserializeOwned>(&self, place: &Place, path: &str) -> Result<T, Error> {
+        self.read_url(place, place.url(path)).await
     }
 
-    pub(crate) async fn read_url<T: DeserializeOwned>(&self, url: Url) -> Result<T, Error> {
-        let response: Response = self.server.send(Repeat::Safe, || self.http.get(url.clone()).timeout(ANSWER_TIMEOUT)).await?;
-        self.server.read_json(response).await
+    pub(crate) async fn read_url<T: DeserializeOwned>(&self, place: &Place, url: Url) -> Result<T, Error> {
+        let response: Response = place.server.send(Repeat::Safe, || self.http.get(url.clone()).timeout(ANSWER_TIMEOUT)).await?;
+        place.server.read_json(response).await
     }
 
     async fn act(&self, repeat: Repeat, path: &str) -> Result<Job, Error> {
-        let response = self.server.send(repeat, || self.request(Method::POST, path)).await?;
-        self.server.read_json(response).await
+        let place = &self.producer;
+        let response = place.server.send(repeat, || self.request(place, Method::POST, path)).await?;
+        place.server.read_json(response).await
     }
 
-    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, self.url(path)).timeout(ANSWER_TIMEOUT)
-    }
-
-    /// Paths are made of constants, ids and nothing else, so joining cannot leave the base.
-    pub(crate) fn url(&self, path: &str) -> Url {
-        self.base.join(path).expect("a relative path of plain characters joins any http base")
+    pub(crate) fn request(&self, place: &Place, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, place.url(path)).timeout(ANSWER_TIMEOUT)
     }
 }
 

@@ -134,9 +134,9 @@ impl Client {
     /// # Errors
     /// [`Error::Problem`] for a wrong filter or cursor.
     pub async fn dead(&self, filter: &DeadFilter, limit: Option<usize>, cursor: Option<&str>) -> Result<JobPage, Error> {
-        let mut url = self.url("v1/dead");
+        let mut url = self.results.url("v1/dead");
         filter.write_to(&mut url, limit, cursor);
-        self.read_url(url).await
+        self.read_url(&self.results, url).await
     }
 
     /// Runs dead jobs again, each as a new job that names it. A job is run again once, however often it is asked for. A call with a filter is
@@ -157,9 +157,9 @@ impl Client {
     }
 
     async fn deal(&self, path: &str, deal: &Deal) -> Result<Dealt, Error> {
-        let request = || self.request(Method::POST, path).json(deal);
-        let response = self.server.send(deal.repeat(), request).await?;
-        self.server.read_json(response).await
+        let request = || self.request(&self.producer, Method::POST, path).json(deal);
+        let response = self.producer.server.send(deal.repeat(), request).await?;
+        self.producer.server.read_json(response).await
     }
 }
 

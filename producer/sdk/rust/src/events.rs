@@ -293,7 +293,7 @@ impl Events {
     async fn step(&mut self) -> Result<Step, Error> {
         let Some(connection) = &mut self.connection else { return self.connect().await };
         let started = Instant::now();
-        let server = &self.client.server;
+        let server = &self.client.results.server;
         let silent = || Error::Timeout { server: server.0.clone(), waited_ms: SILENCE_MAX.as_millis() };
         let chunk = match tokio::time::timeout(SILENCE_MAX, connection.response.chunk()).await {
             Err(_) => return Ok(Step::Reconnect(silent())),
@@ -311,8 +311,8 @@ impl Events {
     }
 
     async fn connect(&mut self) -> Result<Step, Error> {
-        let server = &self.client.server;
-        let url = self.client.url(&format!("v1/jobs/{}/events", self.job));
+        let server = &self.client.results.server;
+        let url = self.client.results.url(&format!("v1/jobs/{}/events", self.job));
         let mut request = self.client.http.get(url).header(header::ACCEPT, "text/event-stream");
         if self.after > 0 {
             request = request.header("Last-Event-ID", self.after);

@@ -176,7 +176,7 @@ async fn a_cancel_tells_whether_the_job_is_over_or_being_stopped() {
         assert_eq!((answer.status, &answer.body["state"]), (StatusCode::OK, &json!("canceled")));
     }
     let running = id(&service.post("/v1/jobs", &[], echo(1)).await);
-    let claim = Claim { job: running, lease: Duration::from_secs(60), takeover: false };
+    let claim = Claim { job: running, lease: Duration::from_secs(60), message: None, takeover: false };
     service.store.claim(WorkerId::generate(), &[claim]).await.expect("store");
     let answer = cancel(running).await;
     assert_eq!((answer.status, &answer.body["state"]), (StatusCode::ACCEPTED, &json!("cancelling")));

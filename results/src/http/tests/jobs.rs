@@ -1,4 +1,4 @@
-//! One job, results, lists, health.
+//! One job, its result and lists: what each route answers, good and bad.
 
 use super::*;
 
@@ -48,7 +48,6 @@ async fn bad_input_is_refused_with_its_code() {
         (format!("/v1/jobs/{job}/events?after=4294967296"), Code::InvalidRequest),
         (format!("/v1/jobs/{job}/events?after=2"), Code::InvalidRequest),
         (format!("/v1/jobs/{job}/events?since=1"), Code::InvalidRequest),
-        ("/problems/nothing".into(), Code::UnknownPath),
     ];
     for (path, code) in rows {
         let problem = check(&service.get(&path, &[]).await, code);
@@ -89,25 +88,6 @@ async fn pages_show_every_matching_job_once_newest_first() {
     for (query, count) in rows {
         let page = service.get(&format!("/v1/jobs?{query}"), &[]).await.json();
         assert_eq!(page["jobs"].as_array().map(Vec::len), Some(count), "{query}");
-    }
-}
-
-#[tokio::test]
-async fn health_tells_apart_living_and_ready_to_serve() {
-    let service = Service::start().await;
-    assert_eq!(service.get("/health/live", &[]).await.status, StatusCode::OK);
-    assert_eq!(service.get("/health/ready", &[]).await.status, StatusCode::OK);
-    service.drain.stop();
-    assert_eq!(service.get("/health/live", &[]).await.status, StatusCode::OK);
-    check(&service.get("/health/ready", &[]).await, Code::Unavailable);
-}
-
-#[tokio::test]
-async fn every_problem_code_has_a_page() {
-    let service = Service::start().await;
-    for code in Code::ALL {
-        let page = service.get(&format!("/problems/{code}"), &[]).await;
-        assert_eq!((page.status, page.body.starts_with(code.as_str().as_bytes())), (StatusCode::OK, true));
     }
 }
 

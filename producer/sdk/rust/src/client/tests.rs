@@ -61,6 +61,23 @@ async fn a_named_job_is_put_and_a_wait_is_asked_for_in_the_header() {
 }
 
 #[tokio::test]
+async fn results_that_live_apart_are_read_there_and_everything_else_is_asked_of_the_server() {
+    let accepting = FakeServer::start(vec![answer("202 Accepted", "", JOB), answer("200 OK", "", JOB)]).await;
+    let showing = FakeServer::start(vec![answer("200 OK", "", JOB), answer("204 No Content", "", "")]).await;
+    let client = Client::new(&accepting.url).expect("a client").with_results(&showing.url).expect("an address");
+    let job = client.submit(&submission()).await.expect("accepted").id;
+    client.cancel(job).await.expect("accepted");
+    client.get(job).await.expect("shown");
+    assert!(client.events(job, 1).next().await.is_none());
+    let lines = |requests: Vec<String>| {
+        requests.iter().map(|request| request.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(accepting.requests().await), ["POST /v1/jobs".to_owned(), format!("POST /v1/jobs/{job}/cancel")]);
+    assert_eq!(lines(showing.requests().await), [format!("GET /v1/jobs/{job}"), format!("GET /v1/jobs/{job}/events")]);
+    assert!(client.with_results("https://elsewhere").is_err());
+}
+
+#[tokio::test]
 async fn running_a_job_again_is_not_repeated_when_its_answer_is_lost() {
     let server = FakeServer::start(vec![String::new()]).await;
     let client = Client::new(&server.url).expect("a client");

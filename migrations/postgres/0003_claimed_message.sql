@@ -1,0 +1,3 @@
+-- The message that a job's claim was made with: when the broker hands out this very message again, it has lost the job's holder.
+ALTER TABLE job ADD COLUMN claimed_message UUID
+  CHECK (claimed_message IS NULL OR state IN ('running', 'cancelling'));
