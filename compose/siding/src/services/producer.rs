@@ -14,6 +14,7 @@ use siding_core::{
 use siding_producer::{
     dead_letters, dispatch,
     intake::Intake,
+    lost,
     submitter::{self, Submitter},
     sweep,
 };
@@ -79,6 +80,19 @@ impl Producer {
                 lanes: lanes.clone(),
                 clock: seams.clock.clone(),
                 metrics: metrics.clone(),
+            },
+        );
+        lost::start(
+            &drain,
+            lost::Parts {
+                consumer: seams.consumer.clone(),
+                jobs: seams.jobs.clone(),
+                outbox: seams.dispatch.clone(),
+                bus: seams.bus.clone(),
+                lanes: lanes.clone(),
+                clock: seams.clock.clone(),
+                metrics: metrics.clone(),
+                lost_after: Duration::from_millis(settings.dispatch.lost_after_ms),
             },
         );
         let offload = Offload::new(&drain);

@@ -33,7 +33,8 @@ const LOSS: &str = "siding.loss";
 pub(super) async fn take(origin: &Arc<Origin>, topology: &Topology, letters_max: usize) -> Result<DeadLettersFound, Error> {
     let mut letters: Vec<Box<dyn Delivery>> = Vec::new();
     let mut losses: Vec<Box<dyn Loss>> = Vec::new();
-    while letters.len() < letters_max {
+    // Whatever they are: a heap of foreign messages must not keep one call busy past the stop signal.
+    for _ in 0..letters_max {
         let get = origin.channel.basic_get(topology.dead().clone(), BasicGetOptions { no_ack: false });
         let Some(got) = origin.link.call(get).await? else { break };
         if let Some(Lost::V1 { lanes }) = lost(&got.delivery) {
