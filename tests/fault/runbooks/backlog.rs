@@ -18,7 +18,7 @@ const UNPUBLISHED_MAX: usize = 20;
 async fn backlog_that_somebody_has_purged_is_published_again() {
     let cluster = Cluster::new(PROGRAM).await;
     let results = cluster.start(Role::Results).await;
-    let producer = cluster.start_with(Role::Producer, &[("SIDING_DISPATCH__LOST_AFTER_MS", "1000")]).await;
+    let producer = cluster.start_with(Role::Producer, &[("SIDING_DISPATCH__LOST_AFTER_MS", "8000")]).await;
     let client = Cluster::client(&producer, &results);
     let noop = Submission::new("scripted", &json!({"op": "noop"})).expect("JSON");
     let mut jobs = Vec::new();
