@@ -198,6 +198,18 @@ fn many_jobs_come_from_lines_and_each_is_told() {
 }
 
 #[test]
+fn lines_before_one_that_cannot_be_read_are_submitted() {
+    let server = Server::start();
+    let good = r#"{"model":"script","input":{"op":"echo","value":1}}"#.as_bytes();
+    fs::write(server.folder.path().join("broken.jsonl"), [good, b"\n", good, b"\n\xff\n", good].concat()).expect("written");
+    assert_eq!(server.check(&["submit", "--jsonl", "broken.jsonl", "--atomic", "--quiet"], 2), "");
+    let said = server.call(&["submit", "--jsonl", "broken.jsonl", "--quiet"], "");
+    assert_eq!((said.status.code(), String::from_utf8_lossy(&said.stdout).lines().count()), (Some(2), 2));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("nothing was submitted from line 3 on"), "{said:?}");
+    assert_eq!(server.check(&["jobs", "list", "--quiet"], 0).lines().count(), 2);
+}
+
+#[test]
 fn dead_jobs_are_listed_shown_run_again_and_dropped() {
     let server = Server::start();
     let fail = |key: &str| format!(r#"{{"op":"fail","times":1,"key":"{key}","message":"as asked"}}"#);
