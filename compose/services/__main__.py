@@ -31,11 +31,10 @@ import sys
 import tempfile
 import time
 
-from packages import NAMES, RABBITMQ_ROOT, binaries_of, install
+from packages import NAMES, RABBITMQ_ROOT, VARIABLES, binaries_of, install
 from processes import STOP_SECS_MAX, Trouble, born, end, free_port, is_alive, wait_until
 from servers import KINDS
 
-VARIABLES = {"rabbitmq": "SIDING_TEST_AMQP_URL", "postgres": "SIDING_TEST_DATABASE_URL", "redis": "SIDING_TEST_REDIS_URL"}
 # Until a server must answer. RabbitMQ's start is bound by the processor: 6 s on an idle machine, 19 s were seen on a busy one.
 START_SECS_MAX = 180
 # A port can be taken by somebody else between the look and the server's own bind, and what a killed server leaves behind takes a moment to go.
