@@ -68,8 +68,11 @@ async fn first_start(secrets: &Secrets, postgres: &Private, rabbitmq: &Private) 
     rabbitmq.ask(&["import_definitions"], &definitions).await.expect("the user can be made");
 }
 
+/// As its container does it: with the settings of the deployment and the URL of the store, and no other.
 fn migrate(url: &str) {
-    let done = Command::new(PROGRAM).args(["migrate", "--database", url]).output().expect("the program runs");
+    let mut command = Command::new(PROGRAM);
+    command.args(["migrate", "--config", &format!("{DEPLOYMENT}/siding.toml")]).env("SIDING_STORE__URL", url);
+    let done = command.output().expect("the program runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
