@@ -114,13 +114,13 @@ async fn the_jobs_of_a_killed_worker_run_again_on_another_one() {
     let (producer, results) = (cluster.start(Role::Producer).await, cluster.start(Role::Results).await);
     let first = cluster.start(Role::Worker).await;
     let client = Cluster::client(&producer, &results);
-    let script = json!({"op": "delay", "ms": 1_000, "steps": 10});
+    let script = json!({"op": "delay", "ms": 3_000, "steps": 30});
     let short = client.submit(&submission("scripted", &script)).await.expect("accepted").id;
     let long = client.submit(&submission("scripted-long", &script)).await.expect("accepted").id;
     running(&client, short).await;
     running(&client, long).await;
-    let second = cluster.start(Role::Worker).await;
     first.kill().await;
+    let second = cluster.start(Role::Worker).await;
     for job in [short, long] {
         let ended = ended(&client, job).await;
         assert_eq!((ended.state, ended.attempt), (State::Succeeded, 2), "{ended:?}");
@@ -135,7 +135,7 @@ async fn a_worker_that_stood_still_past_its_lease_is_refused_when_it_goes_on() {
     let (producer, results) = (cluster.start(Role::Producer).await, cluster.start(Role::Results).await);
     let still = cluster.start(Role::Worker).await;
     let client = Cluster::client(&producer, &results);
-    let script = json!({"op": "delay", "ms": 1_500, "steps": 15});
+    let script = json!({"op": "delay", "ms": 3_000, "steps": 30});
     let job = client.submit(&submission("scripted-long", &script)).await.expect("accepted").id;
     running(&client, job).await;
     still.pause();
@@ -219,8 +219,8 @@ async fn a_terminated_worker_hands_back_what_does_not_end_in_time_and_it_is_no_f
     let script = json!({"op": "delay", "ms": 3_000, "steps": 300});
     let job = client.submit(&submission("scripted", &script)).await.expect("accepted").id;
     running(&client, job).await;
-    let second = cluster.start(Role::Worker).await;
     assert!(first.terminate().await, "it stops well");
+    let second = cluster.start(Role::Worker).await;
     let ended = ended(&client, job).await;
     assert_eq!((ended.state, ended.failures, ended.attempt), (State::Succeeded, 0, 2), "{ended:?}");
     cluster.at_rest().await;
