@@ -16,7 +16,7 @@ use crate::{
     retry::Pauses,
 };
 
-/// A pair that ends earlier than this has not served.
+/// A pair that cannot declare what is missing and ends earlier than this has not served.
 const SERVED_MIN: Duration = Duration::from_secs(5);
 
 /// A pair that serves, and what it hears.
@@ -60,8 +60,9 @@ async fn serve_for_ever(broker: &RabbitBroker, mut first: Option<Serving>) {
                 let from = Instant::now();
                 let end = link.live(&broker.topology, events, |standing| broker.report.stands(standing)).await;
                 drop_pair(broker, link, &end);
-                // A pair that ends at once is no success: without a longer pause it would be opened many times a second.
-                if from.elapsed() >= SERVED_MIN {
+                // A pair that could not even declare what is missing, and ended at once for it, is no success: without a longer pause it would
+                // be opened many times a second. A cut is another matter: the next pair may serve for years.
+                if from.elapsed() >= SERVED_MIN || !matches!(end, End::Undeclared(_)) {
                     pauses.reset();
                 }
                 pauses.longer()
