@@ -29,7 +29,7 @@ use siding_core::{
     offload::{NoResult, Offload},
     retry::{Policy, retry},
     store::{
-        self, Cancelled, Dead, DueJob, JobRecord, NewJob, Submissions, Submitted,
+        self, Cancelled, Dead, DueJob, JobRecord, Jobs, NewJob, Submissions, Submitted,
         group::{CallError, Grouped, Place},
     },
     telemetry::{DealtWith, Metrics, trace_id},
@@ -56,6 +56,8 @@ pub struct Parts {
     pub offload: Offload,
     /// Where rows go.
     pub submissions: Arc<dyn Submissions>,
+    /// Where jobs are looked up.
+    pub jobs: Arc<dyn Jobs>,
     /// Where jobs that are to be run again are read, and dead ones dropped.
     pub dead: Arc<dyn Dead>,
     /// Who publishes.

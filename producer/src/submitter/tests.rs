@@ -8,12 +8,16 @@ use siding_core::{
     clock::SystemClock,
     config::Settings,
     problem::Code,
-    store::{Acceptance, Error, sqlite::SqliteStore},
+    store::{Acceptance, DeadFilter, Dropped, Error, Page, Payload, sqlite::SqliteStore},
 };
 use tempfile::TempDir;
 
 use super::*;
-use crate::{dispatch, http::refusal::problem};
+use crate::{
+    dispatch,
+    http::refusal::problem,
+    submit::{How, Which},
+};
 
 type Fails = fn() -> Error;
 
@@ -28,6 +32,24 @@ impl Submissions for Failing {
 
     async fn cancel(&self, _: Vec<JobId>) -> Result<Vec<Option<Cancelled>>, Error> {
         Err(self.0())
+    }
+}
+
+/// No job is dead, and no input can be read.
+struct NoInputs;
+
+#[async_trait]
+impl Dead for NoInputs {
+    async fn dead(&self, _: &DeadFilter, _: Page) -> Result<Vec<JobRecord>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn with_inputs(&self, _: &[JobId]) -> Result<Vec<Option<(JobRecord, Payload)>>, Error> {
+        Err(Error::Corrupt("inputs were asked for".into()))
+    }
+
+    async fn drop_dead(&self, jobs: &[JobId]) -> Result<Vec<Option<Dropped>>, Error> {
+        Ok(vec![None; jobs.len()])
     }
 }
 
@@ -64,7 +86,8 @@ async fn failing(with: Fails) -> Given {
         blobs: Blobs::new(objects.clone()),
         offload: Offload::new(&drain),
         submissions: Arc::new(Failing(with)),
-        dead: store,
+        jobs: store,
+        dead: Arc::new(NoInputs),
         outbox: dispatch::start(&drain, dispatch),
         bus: broker,
         clock,
@@ -124,6 +147,20 @@ async fn a_submission_that_finds_no_place_leaves_no_blob() {
     assert!(matches!(refusal, Refusal::Unavailable { source: None, .. }), "{refusal:?}");
     let left: Vec<_> = given.objects.list(None).try_collect().await.expect("list");
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_dry_run_reads_no_inputs() {
+    let given = failing(|| Error::Unavailable("not asked".into())).await;
+    let nobody = JobId::generate();
+    for (which, skipped) in
+        [(Which::Matching { filter: DeadFilter::default(), limit: 10 }, 0), (Which::Jobs(vec![nobody, nobody]), 1)]
+    {
+        let dealt = given.submitter.deal_with_dead(Deal { which, how: How::Replay, dry_run: true }).await.expect("looked at");
+        assert_eq!((dealt.jobs.len(), dealt.skipped.len()), (0, skipped));
+    }
+    let deal = Deal { which: Which::Jobs(vec![nobody]), how: How::Replay, dry_run: false };
+    given.submitter.deal_with_dead(deal).await.expect_err("this one needs them");
 }
 
 #[test]
