@@ -15,7 +15,7 @@ use siding_core::{
     telemetry::DealtWith,
 };
 
-use super::{Submitter, stopping, store_failed};
+use super::{Submitter, Under, stopping, store_failed};
 use crate::{
     admission,
     submit::{Deal, Dealt, How, Refusal, Which},
@@ -113,12 +113,12 @@ impl Submitter {
         let submitted = retry(Policy::StoreRequest, || submissions.submit_as(jobs.clone(), Acceptance::Replays)).await;
         let submitted = submitted.map_err(|error| self.not_dealt_with(error))?;
         let mut all_offered = true;
-        for (first, submitted) in firsts.iter().zip(submitted) {
+        for ((first, job), submitted) in firsts.iter().zip(&jobs).zip(submitted) {
             match submitted {
                 // Somebody has dealt with it since it was read.
                 Submitted::NotDead => dealt.skip(first.id, Some(first)),
                 submitted => {
-                    let job = self.tell(first.id, submitted)?.job;
+                    let job = self.tell(Under::of(job, None), submitted)?.job;
                     all_offered &= self.offer(&job);
                     self.tell_dealt_with(first, DealtWith::Replayed, Some(job.id));
                     dealt.jobs.push(DeadOutcome { id: first.id, retried_by: Some(job.id) });

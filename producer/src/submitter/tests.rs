@@ -1,5 +1,7 @@
 //! What the submitter says when the store or the stop is against it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use object_store::{ObjectStore, memory::InMemory};
@@ -35,6 +37,27 @@ impl Submissions for Failing {
     }
 }
 
+/// Has committed the first call, and says that it does not know.
+struct LosesOne {
+    store: Arc<SqliteStore>,
+    lost: AtomicBool,
+}
+
+#[async_trait]
+impl Submissions for LosesOne {
+    async fn submit_as(&self, jobs: Vec<NewJob>, acceptance: Acceptance) -> Result<Vec<Submitted>, Error> {
+        let submitted = self.store.submit_as(jobs, acceptance).await?;
+        match self.lost.swap(true, Ordering::Relaxed) {
+            false => Err(Error::Unavailable("the answer was lost".into())),
+            true => Ok(submitted),
+        }
+    }
+
+    async fn cancel(&self, jobs: Vec<JobId>) -> Result<Vec<Option<Cancelled>>, Error> {
+        self.store.cancel(jobs).await
+    }
+}
+
 /// No job is dead, and no input can be read.
 struct NoInputs;
 
@@ -56,11 +79,16 @@ impl Dead for NoInputs {
 struct Given {
     submitter: Arc<Submitter>,
     objects: Arc<InMemory>,
+    metrics: Arc<Metrics>,
     drain: Drain,
     _folder: TempDir,
 }
 
 async fn failing(with: Fails) -> Given {
+    given(|_| Arc::new(Failing(with))).await
+}
+
+async fn given(submissions: impl FnOnce(Arc<SqliteStore>) -> Arc<dyn Submissions>) -> Given {
     let folder = tempfile::tempdir().expect("folder");
     let version = folder.path().join("models/script/1");
     std::fs::create_dir_all(&version).expect("folder");
@@ -70,7 +98,8 @@ async fn failing(with: Fails) -> Given {
     let (drain, metrics, objects) = (Drain::new(), Arc::new(Metrics::new()), Arc::new(InMemory::new()));
     let clock = Arc::new(SystemClock);
     let store = SqliteStore::open(&folder.path().join("s.sqlite"), &settings.store, clock.clone()).await.expect("store");
-    let broker = MemoryBroker::new(&[], 1);
+    let lanes: Vec<_> = settings.lanes().expect("valid").as_slice().iter().map(|lane| lane.name.clone()).collect();
+    let broker = MemoryBroker::new(&lanes, 100);
     let dispatch = dispatch::Parts {
         publisher: broker.clone(),
         store: store.clone(),
@@ -78,24 +107,24 @@ async fn failing(with: Fails) -> Given {
         lanes: settings.lanes().expect("valid"),
         clock: clock.clone(),
         metrics: metrics.clone(),
-        relay_poll: Duration::from_secs(1),
+        relay_poll: Duration::from_secs(600),
         unpublished_max: 10,
     };
     let parts = Parts {
         repository: Arc::new(Repository::open(&folder.path().join("models"), true).expect("repository")),
         blobs: Blobs::new(objects.clone()),
         offload: Offload::new(&drain),
-        submissions: Arc::new(Failing(with)),
+        submissions: submissions(store.clone()),
         jobs: store,
         dead: Arc::new(NoInputs),
         outbox: dispatch::start(&drain, dispatch),
         bus: broker,
         clock,
-        metrics,
+        metrics: metrics.clone(),
         lanes: settings.lanes().expect("valid"),
         settings: settings.submit.clone(),
     };
-    Given { submitter: Submitter::start(&drain, parts), objects, drain, _folder: folder }
+    Given { submitter: Submitter::start(&drain, parts), objects, metrics, drain, _folder: folder }
 }
 
 fn large() -> Submission {
@@ -161,6 +190,31 @@ async fn a_dry_run_reads_no_inputs() {
     }
     let deal = Deal { which: Which::Jobs(vec![nobody]), how: How::Replay, dry_run: false };
     given.submitter.deal_with_dead(deal).await.expect_err("this one needs them");
+}
+
+#[tokio::test]
+async fn a_job_whose_commit_was_not_answered_is_this_callers_and_is_published_at_once() {
+    let small = || Submission { input: r#"{"op":"noop"}"#.into(), ..large() };
+    let chosen = || Submission { id: Some(JobId::generate()), ..small() };
+    let batch =
+        |jobs: Vec<Submission>| Batch { jobs: jobs.into_iter().map(Ok).collect(), key: None, acceptance: Acceptance::Each };
+    let losing = || given(|store| Arc::new(LosesOne { store, lost: AtomicBool::new(false) }));
+
+    let one = losing().await;
+    assert!(one.submitter.submit(small()).await.expect("accepted").created);
+    let many = losing().await;
+    // Whether somebody else has submitted under a chosen id before cannot be told.
+    let outcomes = many.submitter.submit_batch(batch(vec![small(), chosen(), small()])).await.expect("handled");
+    let created: Vec<bool> = outcomes.into_iter().map(|outcome| outcome.expect("accepted").created).collect();
+    assert_eq!(created, [true, false, true]);
+
+    for (given, count) in [(one, 1), (many, 2)] {
+        given.drain.stopped(Duration::from_secs(20)).await.expect("what was offered is published");
+        let metrics = given.metrics.render();
+        assert!(metrics.contains(&format!("siding_jobs_submitted_total{{lane=\"instant\"}} {count}")), "{metrics}");
+        let published = metrics.lines().find(|line| line.contains("fast_path") && line.contains("confirmed"));
+        assert!(published.is_some_and(|line| line.ends_with(&format!(" {count}"))), "{metrics}");
+    }
 }
 
 #[test]
