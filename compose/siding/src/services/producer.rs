@@ -69,6 +69,7 @@ impl Producer {
                 blobs: seams.blobs.clone(),
                 offload: offload.clone(),
                 submissions: seams.submissions.clone(),
+                jobs: seams.jobs.clone(),
                 dead: seams.dead.clone(),
                 outbox,
                 bus: seams.bus.clone(),
