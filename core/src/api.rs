@@ -17,6 +17,6 @@ pub use dead::{DeadAnswer, DeadOutcome, DeadRequest, DeadSelection, DeadSkipReas
 pub use job::{EventList, EventView, JobList, JobView, Urls};
 pub use lane::{LaneList, LaneView};
 pub use model::{BrokenView, CostView, DimensionView, ModelList, ModelView, TensorView};
-pub use reader::{Output, Reader};
+pub use reader::{Output, Reader, Shown};
 pub use submit::{BatchAnswer, BatchItem, BatchOutcome, BatchRequest, BatchStatus, SubmitRequest};
 pub use time::Rfc3339;

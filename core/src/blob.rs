@@ -1,11 +1,15 @@
 //! Blobs: inputs and outputs too large for a row, in any store that the `object_store` crate reaches. Names are content addresses
 //! (SHA-256), so no caller's text ever becomes a path, a second put of the same bytes is harmless, and damage is found on reading.
 
+mod pieces;
+
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, path::Path};
 use sha2::{Digest, Sha256};
+
+pub use pieces::Pieces;
 
 use crate::{
     error::{Classified, Transience},

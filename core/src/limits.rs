@@ -12,8 +12,8 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Longest time that a request body may take to arrive, in seconds.
 pub const BODY_READ_SECS_MAX: u64 = 30;
-/// Bytes of JSON that are parsed on the executor, which takes a millisecond at most; longer texts are parsed beside it.
-pub const EXECUTOR_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of JSON that are parsed on the executor, which takes a millisecond or so; longer texts are parsed beside it.
+pub const EXECUTOR_BYTES_MAX: usize = 256 * 1024;
 /// Deepest nesting of a request body. Models nest to `TENSOR_RANK_MAX` and a few levels around it.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Most keys in a request body, over all its objects.
@@ -37,6 +37,18 @@ pub const BATCH_BLOBS_AT_ONCE: usize = 8;
 pub const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// Largest output of one job, in bytes of JSON text. A larger one fails the job, permanently.
 pub const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest output that a job's view shows, in bytes of JSON text; a larger one is fetched by itself.
+pub const VIEW_OUTPUT_BYTES_MAX: usize = 256 * 1024;
+/// Outputs in views that are on their way to callers, in bytes; further views wait a moment and are refused with 503.
+pub const VIEWS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Pieces of results that are on their way to callers, in bytes; further pieces wait, first ones a moment only.
+pub const RESULTS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// One piece of a result, in bytes: what is read from the blob store at once.
+pub const RESULT_PIECE_BYTES: usize = 128 * 1024;
+/// Longest time in which a caller may take less than `WRITE_BYTES_MIN` of an answer that waits for it, in seconds; then its connection is cut.
+pub const WRITE_STALL_SECS_MAX: u64 = 30;
+/// As above, in bytes.
+pub const WRITE_BYTES_MIN: usize = 64 * 1024;
 /// Highest rank (number of dimensions) of a tensor, and so the deepest nesting of its `data`.
 pub const TENSOR_RANK_MAX: usize = 8;
 /// Most elements in one tensor: the product of its shape may not pass it.
@@ -99,6 +111,9 @@ pub const HORIZON_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
 const _: () = assert!(REGION_BYTES_MAX + NAME_BYTES_MAX + 32 <= 255, "AMQP's names are short strings");
 const _: () = assert!(INLINE_BYTES_MAX < BODY_BYTES_MAX, "a body may need a blob, an inline payload never does");
 const _: () = assert!(BODY_BYTES_MAX <= BODIES_BYTES_MAX, "the largest body is accepted when nobody else sends one");
+const _: () = assert!(VIEW_OUTPUT_BYTES_MAX <= EXECUTOR_BYTES_MAX, "an output is parsed where it is shown");
+const _: () = assert!(RESULT_PIECE_BYTES <= EXECUTOR_BYTES_MAX, "a piece is hashed where it is read");
+const _: () = assert!(INLINE_BYTES_MAX <= VIEW_OUTPUT_BYTES_MAX, "what lies in the row is shown");
 const _: () = assert!(TENSOR_RANK_MAX < JSON_DEPTH_MAX, "the deepest tensor is no bomb");
 const _: () = assert!(BATCH_JOBS_MAX <= PUBLISH_WINDOW_MAX, "a batch fits into an empty window");
 const _: () = assert!(GROUP_ROWS_MAX <= RECORDS_WAITING_MAX, "a full group must fit into the queue that feeds it");

@@ -5,6 +5,7 @@ mod dead;
 mod events;
 mod jobs;
 mod list;
+mod result;
 mod sse;
 mod streams;
 
@@ -51,7 +52,7 @@ pub fn router(state: ResultsState) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list::list))
         .routes(routes!(jobs::get))
-        .routes(routes!(jobs::result))
+        .routes(routes!(result::result))
         .routes(routes!(dead::list))
         .routes(routes!(events::events))
         .with_state(Arc::new(state))

@@ -62,6 +62,53 @@ mod keeping {
         assert_eq!(blobs(seam).get(&blob).await.expect("mended"), "intact");
     }
 
+    /// The bytes that are given out piece by piece, and the error that ends them.
+    async fn in_pieces(seam: &BlobSeam, blob: &BlobRef) -> (Vec<u8>, Option<Error>) {
+        let mut bytes = Vec::new();
+        let mut read = async || -> Result<(), Error> {
+            let mut pieces = blobs(seam).pieces(blob).await?;
+            while pieces.next_len() > 0 {
+                let piece = pieces.read().await?;
+                assert!(piece.len() <= limits::RESULT_PIECE_BYTES);
+                assert_eq!(pieces.read().await?, piece, "a piece that was not taken is read again");
+                pieces.take(&piece)?;
+                bytes.extend_from_slice(&piece);
+            }
+            Ok(())
+        };
+        let error = read().await.err();
+        (bytes, error)
+    }
+
+    pub async fn pieces_are_the_whole_blob(seam: &BlobSeam) {
+        let piece = limits::RESULT_PIECE_BYTES;
+        for length in [1, piece - 1, piece, piece + 1, 3 * piece] {
+            let bytes: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let blob = blobs(seam).put(Bytes::from(bytes.clone())).await.expect("put");
+            let (read, error) = in_pieces(seam, &blob).await;
+            assert!(error.is_none() && read == bytes, "{length} bytes: {error:?}");
+        }
+    }
+
+    pub async fn of_a_damaged_blob_the_last_piece_is_never_given_out(seam: &BlobSeam) {
+        let piece = limits::RESULT_PIECE_BYTES;
+        let intact = vec![7_u8; 2 * piece + 5];
+        let blob = blobs(seam).put(Bytes::from(intact.clone())).await.expect("put");
+        let object = only_object(&*seam.objects).await;
+        let first_byte = [&[8], &intact[1..]].concat();
+        let last_byte = [&intact[1..], &[8]].concat();
+        for (damaged, given) in
+            [(first_byte, 2 * piece), (last_byte, 2 * piece), (intact[1..].to_vec(), 0), ([&intact[..], b"x"].concat(), 0)]
+        {
+            seam.objects.put(&object, PutPayload::from(damaged)).await.expect("overwrite");
+            let (read, error) = in_pieces(seam, &blob).await;
+            assert!(matches!(&error, Some(Error::Damaged(named)) if *named == blob), "{error:?}");
+            assert_eq!(read.len(), given);
+        }
+        seam.objects.delete(&object).await.expect("delete");
+        assert!(matches!(in_pieces(seam, &blob).await.1, Some(Error::Missing(_))));
+    }
+
     pub async fn a_small_text_stays_inline_and_a_large_one_does_not(seam: &BlobSeam) {
         for (length, inline) in [(0, true), (limits::INLINE_BYTES_MAX, true), (limits::INLINE_BYTES_MAX + 1, false)] {
             let text: Arc<str> = "ü".repeat(length / 2).into_boxed_str().into();
@@ -92,6 +139,8 @@ macro_rules! blob_contract {
                 the_same_bytes_are_one_blob,
                 a_missing_blob_is_missing,
                 a_damaged_blob_is_found_on_reading,
+                pieces_are_the_whole_blob,
+                of_a_damaged_blob_the_last_piece_is_never_given_out,
                 a_small_text_stays_inline_and_a_large_one_does_not,
                 a_blob_that_is_no_text_is_damaged_as_a_text,
             ]

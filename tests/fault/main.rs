@@ -1,6 +1,7 @@
 //! Faults: what breaks in operation, broken on purpose. Each test disturbs a whole system and leaves the judgement to the harness: every
 //! accepted job in exactly one terminal state, one terminal event, no lease left, nothing unpublished, nothing unsettled.
 
+mod answers;
 mod bad_place;
 mod broker;
 mod cache;

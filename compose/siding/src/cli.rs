@@ -95,6 +95,7 @@ async fn run_jobs(client: &Client, output: &Output, command: JobsCommand) -> Res
     match command {
         JobsCommand::List(args) => jobs::list(client, output, args).await,
         JobsCommand::Get { id } => jobs::get(client, output, id).await,
+        JobsCommand::Result { id } => jobs::result(client, output, id).await,
         JobsCommand::Watch(args) => watch::run(client, output, args).await,
         JobsCommand::Cancel { id } => jobs::cancel(client, output, id).await,
         JobsCommand::Retry { id, follow } => jobs::retry(client, output, id, &follow).await,

@@ -2,6 +2,7 @@
 //! else. It decides what is served where; it never handles a job.
 
 mod health;
+mod patient;
 
 use std::sync::Arc;
 
@@ -19,6 +20,9 @@ use tokio::net::TcpListener;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use patient::Patience;
+use patient::Patient;
+
 use crate::services::Services;
 
 /// What is true of the whole API.
@@ -34,7 +38,7 @@ struct Api;
 pub fn router(services: &Services) -> Router {
     let mut router = OpenApiRouter::with_openapi(Api::openapi()).merge(health::router(services));
     let seams = services.seams();
-    let reader = Reader::new(seams.jobs.clone(), seams.blobs.clone(), seams.clock.clone());
+    let reader = Reader::new(seams.jobs.clone(), seams.blobs.clone(), seams.clock.clone(), services.answers().clone());
     if let (Some(producer), Some(follower)) = (services.producer(), services.follower()) {
         router = router.merge(siding_producer::http::router(ProducerState {
             intake: producer.intake.clone(),
@@ -68,17 +72,19 @@ pub fn router(services: &Services) -> Router {
     with_fallbacks(router)
 }
 
-/// Serves on `listener` until the stop signal of `drain`, then until the open connections have ended.
+/// Serves on `listener` until the stop signal of `drain`, then until the open connections have ended. A caller that is slower than
+/// `patience` allows is cut off.
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: TcpListener, router: Router, drain: Drain) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, router: Router, drain: Drain, patience: Patience) -> std::io::Result<()> {
     // Events are small writes. With Nagle's algorithm each would wait for the client's delayed acknowledgement: 40 ms, measured.
     let listener = listener.tap_io(|connection| {
         if let Err(error) = connection.set_nodelay(true) {
             tracing::debug!(%error, "a connection keeps Nagle's algorithm");
         }
     });
+    let listener = Patient { listener, patience };
     axum::serve(listener, router).with_graceful_shutdown(async move { drain.stopping().await }).await
 }
 

@@ -121,7 +121,7 @@ impl Process {
         start_roles(&mut services, shape.roles(), settings)?;
         let (router, stopping) = (http::router(&services), services.front().clone());
         services.front().spawn(async move {
-            if let Err(error) = http::serve(listener, router, stopping).await {
+            if let Err(error) = http::serve(listener, router, stopping, http::Patience::default()).await {
                 tracing::error!(error = siding_core::error::chain(&error), "the listener has ended");
             }
         });

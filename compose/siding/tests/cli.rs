@@ -131,6 +131,12 @@ fn what_is_printed_is_what_was_asked_for() {
     assert_eq!(json(&["models", "--output", "json"])["models"][0]["name"], "script");
     assert_eq!(json(&["lanes", "--output", "json"])["lanes"].as_array().map(Vec::len), Some(4));
 
+    assert_eq!(server.check(&["jobs", "result", id], 0), "{\"a\":[1,2]}\n");
+    let large = server.check(&["submit", "script", "--input", r#"{"op":"big","bytes":300000}"#, "--wait"], 0);
+    let large = large.lines().find_map(|line| line.split_once("siding jobs result ")).expect("it says how to get the output").1;
+    assert_eq!(server.check(&["jobs", "result", large], 0).len(), 300_001);
+    server.check(&["jobs", "result", NOBODY], 2);
+
     let table = server.check(&["jobs", "list"], 0);
     assert!(table.starts_with("JOB") && table.contains("succeeded") && !table.contains('\u{1b}'), "{table}");
     let again = json(&["jobs", "retry", id, "--wait", "--output", "json"]);

@@ -66,10 +66,13 @@ pub struct JobView {
     /// Why it failed; present exactly when `state` is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// The model's answer; present exactly when `state` is `succeeded`, but not in lists.
+    /// The model's answer, when `state` is `succeeded`; not in lists, and not when it is larger than 256 KiB: see `output_bytes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub output: Option<Box<RawValue>>,
+    /// How large the output is, in bytes of JSON text, when it is too large to stand here: `urls.result` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<u64>,
     /// The job that this one runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Uuid)]
@@ -163,6 +166,7 @@ impl JobView {
             position: None,
             failure: job.failure,
             output: None,
+            output_bytes: None,
             retry_of: job.retry_of,
             retried_by: job.retried_by,
             dropped_at_ms: job.dropped_at,

@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use siding_core::{
     api::{JobView, SubmitRequest, json, path::JobPath},
     id::{IdempotencyKey, JobId},
@@ -162,8 +163,8 @@ pub(super) fn submission(request: SubmitRequest, traceparent: Option<String>) ->
 /// The answer for an accepted job: the job as it stands, at once or after the preferred wait.
 async fn answer(state: &ProducerState, accepted: Accepted, preference: Preference) -> Result<Response, Problem> {
     let id = accepted.job.id;
-    let (status, view) = ended_in_time(state, accepted.job, preference).await;
-    let mut response = (status, Json(view)).into_response();
+    let (status, view) = ended_in_time(state, accepted.job, preference).await?;
+    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], view).into_response();
     let headers = response.headers_mut();
     headers.insert(header::LOCATION, location(id));
     if let Some(applied) = preference.applied() {
@@ -176,8 +177,8 @@ async fn answer(state: &ProducerState, accepted: Accepted, preference: Preferenc
 }
 
 /// The job's view: 200 with its output when it has ended within the preferred wait, else 202 as it was accepted. The job is
-/// accepted in any case, so a store that fails now is no reason to say otherwise.
-async fn ended_in_time(state: &ProducerState, job: JobRecord, preference: Preference) -> (StatusCode, JobView) {
+/// accepted in any case, so a store that fails now, or answers that hold all the room, are no reason to say otherwise.
+async fn ended_in_time(state: &ProducerState, job: JobRecord, preference: Preference) -> Result<(StatusCode, Bytes), Problem> {
     let ended = match preference.wait() {
         Some(_) if job.state.is_terminal() => true,
         Some(within) => state.follower.finished(job.id, within).await.is_some(),
@@ -185,19 +186,20 @@ async fn ended_in_time(state: &ProducerState, job: JobRecord, preference: Prefer
     };
     if ended {
         match whole(state, job.id).await {
-            Ok(view) => return (StatusCode::OK, view),
+            Ok(view) => return Ok((StatusCode::OK, view)),
             Err(problem) => {
                 tracing::warn!(job.id = %job.id, problem.code = %problem.code, "an ended job cannot be read back; the caller is told that it was accepted")
             }
         }
     }
-    (StatusCode::ACCEPTED, state.reader.show(job))
+    let view = serde_json::to_vec(&state.reader.show(job)).map_err(|error| Problem::internal(&error))?;
+    Ok((StatusCode::ACCEPTED, view.into()))
 }
 
-async fn whole(state: &ProducerState, job: JobId) -> Result<JobView, Problem> {
+async fn whole(state: &ProducerState, job: JobId) -> Result<Bytes, Problem> {
     let record = state.reader.record(job).await?;
     let output = if record.has_output { Some(state.reader.output(job).await?) } else { None };
-    state.reader.view(record, output).await
+    state.reader.view(record, output).await?.into_bytes()
 }
 
 fn location(job: JobId) -> HeaderValue {

@@ -10,6 +10,7 @@ use axum::{
 use object_store::memory::InMemory;
 use serde_json::{Value, json};
 use siding_core::{
+    api::answer::Answers,
     blob::Blobs,
     broker::{Consumer, EventBus, Hint, memory::MemoryBroker},
     clock::{ManualClock, Timestamp},
@@ -111,7 +112,7 @@ impl Service {
         };
         let router = router(ProducerState {
             intake: Submitter::start(&drain, parts),
-            reader: Reader::new(store.clone(), blobs, clock.clone()),
+            reader: Reader::new(store.clone(), blobs, clock.clone(), Answers::default()),
             follower: follower.clone(),
             catalog: repository,
             lanes,

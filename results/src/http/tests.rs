@@ -12,6 +12,7 @@ use futures::StreamExt;
 use object_store::memory::InMemory;
 use serde_json::{Value, json};
 use siding_core::{
+    api::answer::Answers,
     blob::Blobs,
     broker::{EventBus, Hint, memory::MemoryBroker},
     cache::in_process::InProcessCache,
@@ -35,6 +36,7 @@ use super::*;
 mod dead;
 mod events;
 mod jobs;
+mod result;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -46,6 +48,7 @@ struct Service {
     clock: Arc<ManualClock>,
     follower: Follower,
     streams: Streams,
+    answers: Answers,
     drain: Drain,
     _folder: TempDir,
 }
@@ -64,10 +67,16 @@ impl Answer {
 
 impl Service {
     async fn start() -> Self {
-        Self::with_streams(10).await
+        Self::with_room(10, Answers::default()).await
     }
 
-    async fn with_streams(open_max: usize) -> Self {
+    /// One with room for so many streams, and for these answers.
+    async fn with_room(open_max: usize, answers: Answers) -> Self {
+        Self::over(Blobs::new(Arc::new(InMemory::new())), open_max, answers).await
+    }
+
+    /// One over these blobs.
+    async fn over(blobs: Blobs, open_max: usize, answers: Answers) -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let settings = Settings::default();
         let clock = ManualClock::starting_at(Timestamp(1_700_000_000_000));
@@ -75,11 +84,11 @@ impl Service {
         let store = SqliteStore::open(&path, &settings.store, clock.clone()).await.expect("store");
         let broker = MemoryBroker::new(&[], 1);
         let bus: Arc<dyn EventBus> = broker.clone();
-        let (drain, blobs) = (Drain::new(), Blobs::new(Arc::new(InMemory::new())));
+        let drain = Drain::new();
         let follower = Follower::start(&drain, store.clone(), &bus, clock.clone(), Duration::from_secs(3600));
         let streams = Streams::of(open_max, Arc::new(Metrics::new()));
         let router = router(ResultsState {
-            reader: Reader::new(store.clone(), blobs.clone(), clock.clone()),
+            reader: Reader::new(store.clone(), blobs.clone(), clock.clone(), answers.clone()),
             feed: store.clone(),
             dead: store.clone(),
             follower: follower.clone(),
@@ -89,7 +98,7 @@ impl Service {
             stream: settings.stream,
             streams: streams.clone(),
         });
-        Self { router: router.into(), store, broker, blobs, clock, follower, streams, drain, _folder: folder }
+        Self { router: router.into(), store, broker, blobs, clock, follower, streams, answers, drain, _folder: folder }
     }
 
     /// Accepts a job.

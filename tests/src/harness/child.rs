@@ -230,6 +230,19 @@ impl ChildSystem {
         self.process.take().expect("it runs").terminate().await
     }
 
+    /// The program's resident memory, in bytes.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn resident_bytes(&self) -> usize {
+        let id = self.process.as_ref().and_then(|process| process.child.id()).expect("it runs");
+        let statm = std::fs::read_to_string(format!("/proc/{id}/statm")).expect("Linux tells of a running process");
+        let pages: usize = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).expect("the second number");
+        // The page size of every machine that Siding is built for.
+        pages * 4096
+    }
+
     /// What is wrong with what the program left behind; it must not run.
     ///
     /// # Panics

@@ -36,6 +36,8 @@ pub struct Options {
     pub runtime: Arc<dyn ModelRuntime>,
     /// Writes further models into the repository before it is opened.
     pub more_models: fn(&Path),
+    /// How slow its callers may be.
+    pub patience: http::Patience,
 }
 
 impl Options {
@@ -53,7 +55,7 @@ impl Options {
         for lane in &mut settings.lanes {
             lane.lease_secs = 2;
         }
-        Self { profile, settings, runtime: Arc::new(Scripted::new()), more_models: |_| {} }
+        Self { profile, settings, runtime: Arc::new(Scripted::new()), more_models: |_| {}, patience: http::Patience::default() }
     }
 }
 
@@ -109,7 +111,7 @@ impl TestSystem {
     /// # Panics
     /// When it does not start.
     pub async fn start_with(options: Options) -> Self {
-        let Options { profile, mut settings, runtime, more_models } = options;
+        let Options { profile, mut settings, runtime, more_models, patience } = options;
         let lanes: Vec<LaneName> = settings.lanes.iter().map(|lane| lane.name.clone()).collect();
         let ground = Ground::new(profile, &lanes).await;
         ground.put_into(&mut settings);
@@ -138,7 +140,7 @@ impl TestSystem {
         let url = format!("http://{}", listener.local_addr().expect("a bound port"));
         let stopping = services.front().clone();
         services.front().spawn(async move {
-            http::serve(listener, router, stopping).await.expect("the listener ends at the stop signal");
+            http::serve(listener, router, stopping, patience).await.expect("the listener ends at the stop signal");
         });
         let client = Client::new(&url).expect("a valid address");
         let services = Some(services);

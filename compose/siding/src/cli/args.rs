@@ -135,6 +135,12 @@ pub enum JobsCommand {
         /// The job.
         id: JobId,
     },
+    /// Print a finished job's output alone, as the model wrote it
+    #[command(after_help = "Example:\n  siding jobs result 0190b7c0-0000-7000-8000-000000000000 > output.json")]
+    Result {
+        /// The job.
+        id: JobId,
+    },
     /// Print a job's events, live, until its end
     #[command(after_help = "Example:\n  siding jobs watch 0190b7c0-0000-7000-8000-000000000000 --output jsonl")]
     Watch(WatchArgs),

@@ -1,4 +1,4 @@
-//! `siding jobs list|get|cancel|retry`, and how a job is printed. Results only: what to do next is the caller's.
+//! `siding jobs list|get|result|cancel|retry`, and how a job is printed. Results only: what to do next is the caller's.
 
 use std::{
     pin::pin,
@@ -67,6 +67,11 @@ fn print_table(output: &Output, jobs: &[Job]) -> Result<(), Failed> {
 /// `siding jobs get`
 pub async fn get(client: &Client, output: &Output, id: JobId) -> Result<(), Failed> {
     print(output, &client.get(id).await?)
+}
+
+/// `siding jobs result`
+pub async fn result(client: &Client, output: &Output, id: JobId) -> Result<(), Failed> {
+    Ok(output.line(client.result(id).await?.get())?)
 }
 
 /// `siding jobs cancel`
@@ -139,6 +144,9 @@ fn details(job: &Job, now: i64) -> Vec<(&'static str, String)> {
     if let Some(result) = &job.output {
         details.push(("output", result.get().to_owned()));
     }
+    if let Some(bytes) = job.output_bytes {
+        details.push(("output", format!("{}: siding jobs result {}", human::bytes(bytes), job.id)));
+    }
     details
 }
 
@@ -175,6 +183,7 @@ mod tests {
             (r#","started_at_ms":2000,"finished_at_ms":2500"#, "ran=500 ms"),
             (r#","failure":{"code":"panicked","message":"ouch"}"#, "failure=panicked: ouch"),
             (r#","output":{"y": 1}"#, "output={\"y\": 1}"),
+            (r#","output_bytes":1048576"#, "output=1.0 MiB: siding jobs result 0190b7c0-0000-7000-8000-000000000000"),
         ];
         for (extra, expected) in rows {
             assert!(told(extra).ends_with(expected), "{}", told(extra));

@@ -110,7 +110,7 @@ impl Client {
     }
 
     /// As [`Client::submit`], but lets the server hold the answer until the job has ended, for at most `wait` (whole seconds; the
-    /// server has a limit of its own). The job may be unfinished when it returns.
+    /// server has a limit of its own). The job may be unfinished when it returns, and a large output is left out of it.
     ///
     /// # Errors
     /// As [`Client::submit`].
@@ -156,7 +156,7 @@ impl Client {
         place.server.read_json::<Answer>(response).await.map(|answer| answer.jobs)
     }
 
-    /// The job as it stands, with its output once it has succeeded.
+    /// The job as it stands, with its output once it has succeeded, unless that is large ([`Client::result`] has it).
     ///
     /// # Errors
     /// [`Error::Problem`] when there is no such job.

@@ -185,9 +185,13 @@ pub struct Job {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// Its output as JSON text, once it has succeeded. Lists leave it out.
+    /// Its output as JSON text, once it has succeeded. Lists leave it out, and so does the server when it is large:
+    /// [`crate::Client::result`] has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Box<RawValue>>,
+    /// How large the output is, in bytes of JSON text, when it was left out because of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<u64>,
     /// The job that this one runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<JobId>,

@@ -148,7 +148,7 @@ async fn a_stopping_service_ends_its_streams_at_once() {
 
 #[tokio::test]
 async fn a_stream_too_many_is_refused_and_the_next_one_after_a_close_is_not() {
-    let service = Service::with_streams(1).await;
+    let service = Service::with_room(1, Answers::default()).await;
     let job = service.submit().await;
     let open = stream(&service, job, "", &[]).await;
     let refused = service.get(&format!("/v1/jobs/{job}/events"), &[]).await;

@@ -22,43 +22,6 @@ async fn a_job_is_shown_as_it_stands() {
 }
 
 #[tokio::test]
-async fn an_output_in_a_blob_is_shown_like_any_other() {
-    let service = Service::start().await;
-    let text = format!("\"{}\"", "x".repeat(1_000_000));
-    let output = service.blobs.store_text(text.as_str().into()).await.expect("blobs");
-    let job = service.finished(Finish::Succeeded { output }).await;
-    let result = service.get(&format!("/v1/jobs/{job}/result"), &[]).await;
-    assert_eq!((result.status, result.body == text.as_bytes()), (StatusCode::OK, true));
-    assert_eq!(service.get(&format!("/v1/jobs/{job}"), &[]).await.json()["output"].as_str().map(str::len), Some(1_000_000));
-}
-
-#[tokio::test]
-async fn a_lost_output_is_an_error_that_says_nothing_of_where_it_lay() {
-    let service = Service::start().await;
-    let digits = "0".repeat(64);
-    let output = Payload::Blob(format!("sha256:{digits}:9").parse().expect("reference"));
-    let job = service.finished(Finish::Succeeded { output }).await;
-    let problem = check(&service.get(&format!("/v1/jobs/{job}/result"), &[]).await, Code::Internal);
-    assert!(!problem.detail.contains(&digits), "{}", problem.detail);
-}
-
-#[tokio::test]
-async fn a_result_is_the_output_alone_or_says_why_there_is_none() {
-    let service = Service::start().await;
-    let result = async |job: JobId| service.get(&format!("/v1/jobs/{job}/result"), &[]).await;
-    let done = result(service.finished(succeeded(r#"{"y":1}"#)).await).await;
-    assert_eq!((done.status, done.body.as_ref()), (StatusCode::OK, br#"{"y":1}"#.as_slice()));
-    assert_eq!(done.headers[header::CONTENT_TYPE], "application/json");
-    check(&result(service.submit().await).await, Code::NotFinished);
-    let problem = check(&result(service.finished(failed()).await).await, Code::NoResult);
-    assert_eq!(problem.failure.map(|failure| failure.code), Some(FailureCode::RuntimeError));
-    let canceled = service.submit().await;
-    service.store.cancel(vec![canceled]).await.expect("store");
-    assert!(check(&result(canceled).await, Code::NoResult).detail.contains("canceled"));
-    check(&result(JobId::generate()).await, Code::UnknownJob);
-}
-
-#[tokio::test]
 async fn bad_input_is_refused_with_its_code() {
     let service = Service::start().await;
     let job = service.submit().await;
