@@ -106,14 +106,15 @@ impl ChildProcess {
         std::fs::read_to_string(&self.log).expect("its log can be read")
     }
 
-    /// A metric as its `/metrics` says it now: `name`, or `name{label="value"}` for a part of it. The sum over all other labels; 0 when nothing was counted yet.
+    /// A metric as its `/metrics` says it now: `name`, or `name{label="value"}` for a part of it. The sum over all other labels; 0 when nothing was
+    /// counted yet.
     ///
     /// # Panics
     /// When it does not answer.
     pub async fn metric(&self, series: &str) -> f64 {
         let (name, label) = series.split_once('{').map_or((series, ""), |(name, label)| (name, label.trim_end_matches('}')));
-        let answer = reqwest::get(format!("{}/metrics", self.url)).await.expect("an answer");
-        let text = answer.text().await.expect("text");
+        let asked = async { reqwest::get(format!("{}/metrics", self.url)).await?.text().await };
+        let text = tokio::time::timeout(PATIENCE, asked).await.expect("it answers in time").expect("text");
         let lines = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
         lines.filter(|line| line.contains(label)).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
     }
