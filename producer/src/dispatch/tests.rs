@@ -251,9 +251,8 @@ async fn within_a_long_turn_the_backlog_is_counted_and_what_is_offered_goes_out(
         [1_000, 3 * limits::GROUP_ROWS_MAX, limits::GROUP_ROWS_MAX, 0],
         "up to the bound, then what is left, then nothing"
     );
+    drain.stopped(PATIENCE).await.expect("it ends");
     let taken = publisher.taken.lock().expect("no panic");
     let place = taken.iter().position(|job| *job == offered.id).expect("published");
     assert_eq!((place, taken.len()), (3 * limits::GROUP_ROWS_MAX, count + 1), "after the group that was on its way");
-    drop(taken);
-    drain.stopped(PATIENCE).await.expect("it ends");
 }
