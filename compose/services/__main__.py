@@ -9,7 +9,8 @@
                                                        one server for a test that kills it; prints URL= and PID=. Again with the same D:
                                                        the same port, data and URL. It is dropped when its owner is gone
     python3 compose/services stop --dir D [--remove]   stop it; --remove drops its data as well
-    python3 compose/services ctl --dir D -- ARGS…      rabbitmqctl, or psql, against it; reads what you write to it
+    python3 compose/services ctl --dir D [--file F] -- ARGS…
+                                                       rabbitmqctl, or psql, against it; F is what they read
 
 NAME is rabbitmq, postgres or redis. As root, missing packages are installed (without starting their daemons) and each server runs as its
 package's user; anybody else is told the command. Data are for one run of tests, so nothing is forced to disk unless --durable asks for it.
@@ -201,6 +202,8 @@ def status(_):
 
 
 def run(arguments):
+    if not arguments.command:
+        raise Trouble("run which command? compose/services run -- CMD…")
     variables = {name: os.environ[name] for name in VARIABLES.values() if os.environ.get(name)}
     wanted = [name for name in NAMES if VARIABLES[name] not in variables]
     _, instances = shared()
@@ -267,9 +270,16 @@ def ctl(arguments):
     if server is None or server.name == "redis":
         raise Trouble(f"neither RabbitMQ nor Postgres was started in {arguments.dir}")
     if server.name == "postgres":
-        return subprocess.run([f"{binaries_of('postgres')}/psql", "--no-psqlrc", "--quiet", server.url(), *arguments.command]).returncode
-    call = server.command([f"{server.binaries()}/rabbitmqctl", *arguments.command], server.variables())
-    return subprocess.run(**{**call, "stdin": None}).returncode
+        reads = [f"--file={arguments.file}"] if arguments.file else []
+        psql = [f"{binaries_of('postgres')}/psql", "--no-psqlrc", "--quiet", *reads, server.url(), *arguments.command]
+        return subprocess.run(psql, stdin=subprocess.DEVNULL).returncode
+    reads = []
+    if arguments.file:
+        # Where its user may read it, and from its own Debian. (On standard input, 4.0 waits for ever.)
+        server.write("input", pathlib.Path(arguments.file).read_text(encoding="utf-8"))
+        reads = [f"{server.inside}/input"]
+    rabbitmqctl = [f"{server.binaries()}/rabbitmqctl", *arguments.command, *reads]
+    return subprocess.run(**server.command(rabbitmqctl, server.variables())).returncode
 
 
 def watch_from_now(instance, owner):
@@ -298,7 +308,8 @@ def parsed():
         "--owner": {"type": int},
         "--durable": {"action": "store_true"},
         "--remove": {"action": "store_true"},
-        "command": {"nargs": "+"},
+        "--file": {},
+        "command": {"nargs": "*"},
     }
     takes = {
         up: ["--durable"],
@@ -307,7 +318,7 @@ def parsed():
         run: ["--durable", "command"],
         start: ["name", "--dir", "--durable", "--owner"],
         stop: ["--dir", "--remove"],
-        ctl: ["--dir", "command"],
+        ctl: ["--dir", "--file", "command"],
         watch: ["--dir", "--owner"],
     }
     for verb, names in takes.items():

@@ -63,7 +63,7 @@ impl Secrets {
 async fn first_start(secrets: &Secrets, postgres: &Private, rabbitmq: &Private) {
     let roles = std::fs::read_to_string(Path::new(DEPLOYMENT).join("postgres/roles.sql")).expect("a file of the repository");
     let roles = roles.replace("/run/secrets", secrets.folder().to_str().expect("UTF-8"));
-    postgres.ask(&["--file=-"], &roles).await.expect("the roles can be made");
+    postgres.ask(&[], &roles).await.expect("the roles can be made");
     let definitions = secrets.read("rabbitmq_definitions");
     rabbitmq.ask(&["import_definitions"], &definitions).await.expect("the user can be made");
 }
