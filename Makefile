@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo up faults services services-stop services-status test check fmt lint tidy bench bench-servers doc clean need-cargo need-python
+.PHONY: help setup demo up faults services services-stop services-status test check fmt lint tidy bench bench-servers doc clean need-cargo need-nextest need-python
 
 export SIDING_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/siding
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
@@ -27,6 +27,9 @@ need-cargo:
 	if [ "$${have:-0}" -lt "$$want" ]; then \
 		echo "siding: cargo 1.$$have is too old, 1.$$want is needed. Get it: rustup toolchain install 1.$$want && rustup default 1.$$want" >&2; exit 1; \
 	fi
+
+need-nextest: need-cargo
+	@$(CARGO) nextest --version >/dev/null 2>&1 || { echo "siding: cargo-nextest is missing. Get it: cargo install --locked cargo-nextest" >&2; exit 1; }
 
 need-python:
 	@command -v $(PYTHON) >/dev/null || { echo "siding: python3 is missing. Get it: apt-get install --yes python3 python3-pip" >&2; exit 1; }
@@ -65,7 +68,7 @@ test: need-cargo setup ## Every suite on real servers, the ignored tests and the
 		$(SERVICES) run -- $(CARGO) test --locked --workspace --no-fail-fast -- --include-ignored; \
 	fi
 
-faults: need-cargo setup ## The fault suite on real servers, RUNS times (1); each run draws its own instants
+faults: need-nextest setup ## The fault suite on real servers, RUNS times (1); each run draws its own instants
 	$(CARGO) nextest run --locked --package siding-tests --test fault --no-run
 	@run=1; while [ "$$run" -le "$(RUNS)" ]; do \
 		echo "run $$run of $(RUNS)"; \
@@ -96,7 +99,7 @@ bench: need-cargo setup ## Measure dispatch and inference in release mode; print
 	"$(TARGET)/release/siding" bench dispatch
 	"$(TARGET)/release/siding" bench inference --model magika --models "$(SIDING_CACHE)/models"
 
-bench-servers: need-cargo ## Measure dispatch over RabbitMQ and Postgres that wait for their disks, beside a raw loop
+bench-servers: need-cargo need-python ## Measure dispatch over RabbitMQ and Postgres that wait for their disks, beside a raw loop
 	$(CARGO) build --locked --release --package siding
 	$(SERVICES) run --durable -- sh -c 'SIDING_STORE__URL="$$SIDING_TEST_DATABASE_URL" SIDING_BROKER__URL="$$SIDING_TEST_AMQP_URL" "$(TARGET)/release/siding" bench dispatch'
 

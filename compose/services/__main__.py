@@ -9,7 +9,8 @@
                                                        one server for a test that kills it; prints URL= and PID=. Again with the same D:
                                                        the same port, data and URL. It is dropped when its owner is gone
     python3 compose/services stop --dir D [--remove]   stop it; --remove drops its data as well
-    python3 compose/services ctl --dir D -- ARGS…      rabbitmqctl, or psql, against it; reads what you write to it
+    python3 compose/services ctl --dir D [--file F] -- ARGS…
+                                                       rabbitmqctl, or psql, against it; F is what they read
 
 NAME is rabbitmq, postgres or redis. As root, missing packages are installed (without starting their daemons) and each server runs as its
 package's user; anybody else is told the command. Data are for one run of tests, so nothing is forced to disk unless --durable asks for it.
@@ -31,11 +32,10 @@ import sys
 import tempfile
 import time
 
-from packages import NAMES, RABBITMQ_ROOT, binaries_of, install
-from processes import STOP_SECS_MAX, Trouble, born, end, free_port, is_alive, wait_until
+from packages import NAMES, RABBITMQ_ROOT, VARIABLES, binaries_of, install
+from processes import STOP_SECS_MAX, Trouble, born, end, free_port, is_alive, started_by, wait_until
 from servers import KINDS
 
-VARIABLES = {"rabbitmq": "SIDING_TEST_AMQP_URL", "postgres": "SIDING_TEST_DATABASE_URL", "redis": "SIDING_TEST_REDIS_URL"}
 # Until a server must answer. RabbitMQ's start is bound by the processor: 6 s on an idle machine, 19 s were seen on a busy one.
 START_SECS_MAX = 180
 # A port can be taken by somebody else between the look and the server's own bind, and what a killed server leaves behind takes a moment to go.
@@ -202,6 +202,8 @@ def status(_):
 
 
 def run(arguments):
+    if not arguments.command:
+        raise Trouble("run which command? compose/services run -- CMD…")
     variables = {name: os.environ[name] for name in VARIABLES.values() if os.environ.get(name)}
     wanted = [name for name in NAMES if VARIABLES[name] not in variables]
     _, instances = shared()
@@ -209,20 +211,34 @@ def run(arguments):
     missing = [name for name in wanted if VARIABLES[name] not in found]
     own = {name: Instance(tempfile.mkdtemp(prefix="siding-services-")) for name in missing}
     # Whoever ends us with a signal ends the servers too: as an exception, it passes through `finally`.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, leave)
     try:
         for instance in own.values():
             watch_from_now(instance, os.getpid())
         variables |= found | start_all(own, arguments.durable)
-        return outcome(subprocess.Popen(arguments.command, env={**os.environ, **variables}))
+        return outcome(arguments.command, {**os.environ, **variables})
     finally:
         for instance in own.values():
             instance.stop(remove=True)
 
 
-def outcome(process):
-    """Waits for the command; when we are asked to end, it is asked first, so that it can end its own. Ctrl-C has reached it already."""
+def leave(*_):
+    sys.exit(128 + signal.SIGTERM)
+
+
+def outcome(command, environment):
+    """Runs the command to its end. When we are asked to end, it is asked first, so that it can end its own; what it leaves running (a shell ends
+    without asking its children) is ended after it. No process group does this: those that cargo-nextest makes for its tests are not in ours, and a
+    command in a group of its own could not read the terminal. Ctrl-C has reached them all already."""
+    # An exception between the start and `try` would leave the command behind.
+    told = []
+    signal.signal(signal.SIGTERM, lambda *_: told.append(True))
+    process = subprocess.Popen(command, env=environment)
     try:
+        known = {"pid": process.pid, "born": born(process.pid)}
+        signal.signal(signal.SIGTERM, leave)
+        if told:
+            leave()
         code = process.wait()
         # A command that a signal has ended is reported as shells do.
         return code if code >= 0 else 128 - code
@@ -230,7 +246,9 @@ def outcome(process):
         wait_until(lambda: process.poll() is not None, STOP_SECS_MAX)
         raise
     finally:
-        end({"pid": process.pid, "born": born(process.pid)})
+        started = started_by(known)
+        end(known)
+        end(*started)
 
 
 def start(arguments):
@@ -252,9 +270,16 @@ def ctl(arguments):
     if server is None or server.name == "redis":
         raise Trouble(f"neither RabbitMQ nor Postgres was started in {arguments.dir}")
     if server.name == "postgres":
-        return subprocess.run([f"{binaries_of('postgres')}/psql", "--no-psqlrc", "--quiet", server.url(), *arguments.command]).returncode
-    call = server.command([f"{server.binaries()}/rabbitmqctl", *arguments.command], server.variables())
-    return subprocess.run(**{**call, "stdin": None}).returncode
+        reads = [f"--file={arguments.file}"] if arguments.file else []
+        psql = [f"{binaries_of('postgres')}/psql", "--no-psqlrc", "--quiet", *reads, server.url(), *arguments.command]
+        return subprocess.run(psql, stdin=subprocess.DEVNULL).returncode
+    reads = []
+    if arguments.file:
+        # Where its user may read it, and from its own Debian. (On standard input, 4.0 waits for ever.)
+        server.write("input", pathlib.Path(arguments.file).read_text(encoding="utf-8"))
+        reads = [f"{server.inside}/input"]
+    rabbitmqctl = [f"{server.binaries()}/rabbitmqctl", *arguments.command, *reads]
+    return subprocess.run(**server.command(rabbitmqctl, server.variables())).returncode
 
 
 def watch_from_now(instance, owner):
@@ -283,7 +308,8 @@ def parsed():
         "--owner": {"type": int},
         "--durable": {"action": "store_true"},
         "--remove": {"action": "store_true"},
-        "command": {"nargs": "+"},
+        "--file": {},
+        "command": {"nargs": "*"},
     }
     takes = {
         up: ["--durable"],
@@ -292,7 +318,7 @@ def parsed():
         run: ["--durable", "command"],
         start: ["name", "--dir", "--durable", "--owner"],
         stop: ["--dir", "--remove"],
-        ctl: ["--dir", "command"],
+        ctl: ["--dir", "--file", "command"],
         watch: ["--dir", "--owner"],
     }
     for verb, names in takes.items():

@@ -11,7 +11,10 @@ from processes import Trouble
 
 NAMES = ("rabbitmq", "postgres", "redis")
 PACKAGES = {"rabbitmq": "rabbitmq-server", "postgres": "postgresql", "redis": "redis-server"}
+# What names a server to the tests, whoever started it.
+VARIABLES = {"rabbitmq": "SIDING_TEST_AMQP_URL", "postgres": "SIDING_TEST_DATABASE_URL", "redis": "SIDING_TEST_REDIS_URL"}
 RABBITMQ_ROOT = os.environ.get("SIDING_TEST_RABBITMQ_ROOT", "")
+
 
 def binaries_of(name):
     """The folder of the server's programs, or None. Debian's /usr/sbin/rabbitmq-* only change the user, and with it the cookie."""

@@ -85,6 +85,8 @@ pub struct Dispatch {
     pub relay_poll_ms: u64,
     /// How often the sweep looks for ended leases and passed deadlines, in milliseconds.
     pub sweep_poll_ms: u64,
+    /// From which age on a publication whose queue is empty counts as lost, in milliseconds.
+    pub lost_after_ms: u64,
     /// Messages that one lane's queue holds; further ones stay unpublished in the store.
     pub queue_messages_max: usize,
 }

@@ -20,9 +20,11 @@ pub const JSON_DEPTH_MAX: usize = 64;
 pub const JSON_KEYS_MAX: usize = 10_000;
 /// Most jobs in one batch: one request, one transaction, one publish.
 pub const BATCH_JOBS_MAX: usize = 1000;
-/// Batches, and requests to deal with dead jobs, that one process handles at once, from their bodies to the writing of their answers; one
-/// more is refused with 429.
+/// Batches that one process handles at once, from when their bodies are read to the writing of their answers; one more is refused with 429.
 pub const BATCHES_OPEN_MAX: usize = 64;
+/// Requests to deal with dead jobs that one process handles at once; one more is refused with 429. Each holds the inputs of one group of
+/// `GROUP_ROWS_MAX` jobs, at most `INLINE_BYTES_MAX` each: 16 MiB.
+pub const DEALS_OPEN_MAX: usize = 4;
 /// Most wrong values that are named of one job of a batch.
 pub const BATCH_JOB_WRONG_VALUES_MAX: usize = 10;
 /// Most wrong values that are named of a batch that is refused as a whole.

@@ -6,6 +6,9 @@
 //! published: the message is published again, and the letter is acknowledged once the broker has confirmed that. In this order: a crash in
 //! between doubles the message, and the claim absorbs it. Every other letter is of no use to its job and is acknowledged.
 //!
+//! A lane that refuses a message is left out until the next look. Its letters are kept in hand until then, so that what
+//! stands behind them is reached.
+//!
 //! Among the letters lies the word that a lane's queue was lost with its messages: then the lane's queued jobs count as unpublished again and
 //! the relay publishes them; a message that was not lost comes twice, and the claim absorbs it.
 //!
@@ -22,7 +25,7 @@ use siding_core::{
     drain::Drain,
     envelope::{Due, Envelope},
     error::chain,
-    id::MessageId,
+    id::{LaneName, MessageId},
     job::State,
     lane::Lanes,
     retry::{Policy, retry},
@@ -32,8 +35,10 @@ use siding_core::{
 
 /// How often the dead letters are looked at: a job behind one has been handed out many times and can wait a little longer.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Letters in hand at once.
+/// Letters that are taken at once.
 const LETTERS_MAX: usize = 64;
+/// Letters of lanes that refuse messages, kept in hand during one look; what stands behind more of them waits for room in those lanes.
+const KEPT_MAX: usize = 1024;
 
 /// What the loop works with.
 pub struct Parts {
@@ -99,13 +104,33 @@ pub fn start(drain: &Drain, parts: Parts) {
                 () = stop.stopping() => return,
                 () = parts.clock.sleep(LOOK_EVERY) => {}
             }
-            while turn(&parts).await && !stop.is_stopping() {}
+            let mut look = Look::default();
+            while turn(&parts, &mut look).await && !stop.is_stopping() {}
         }
     });
 }
 
-/// Reads back a group of letters. Returns whether there may be more to do now.
-pub async fn turn(parts: &Parts) -> bool {
+/// What one look at the dead letters has come upon. What it keeps goes back to the broker when it is dropped, and is found at the next look.
+#[derive(Default)]
+struct Look {
+    /// Lanes that have refused a message.
+    refusing: Vec<LaneName>,
+    /// Their letters.
+    kept: Vec<Box<dyn Delivery>>,
+}
+
+/// What became of reading one letter back.
+enum ReadBack {
+    /// It is settled.
+    Settled,
+    /// Its lane refuses messages.
+    Kept(Box<dyn Delivery>),
+    /// Store or broker did not answer.
+    Away,
+}
+
+/// Reads back a group of letters. Returns whether there may be more to do in this look.
+async fn turn(parts: &Parts, look: &mut Look) -> bool {
     let found = match parts.letters.take(LETTERS_MAX).await {
         Ok(found) => found,
         Err(error) => {
@@ -120,10 +145,17 @@ pub async fn turn(parts: &Parts) -> bool {
         done = done && make_up_for(parts, loss).await;
     }
     for letter in found.letters {
-        // A letter that is not settled goes back when it is dropped, and is found at the next turn.
-        done = done && read_back(parts, letter).await;
+        // A letter that is not settled goes back when it is dropped, and is found at the next look.
+        if !done {
+            break;
+        }
+        match read_back(parts, &mut look.refusing, letter).await {
+            ReadBack::Settled => {}
+            ReadBack::Kept(letter) => look.kept.push(letter),
+            ReadBack::Away => done = false,
+        }
     }
-    full && done
+    full && done && look.kept.len() + LETTERS_MAX <= KEPT_MAX
 }
 
 /// Counts the queued jobs of each lost queue as unpublished, whenever they were marked, then acknowledges the loss.
@@ -146,30 +178,38 @@ async fn make_up_for(parts: &Parts, loss: Box<dyn Loss>) -> bool {
     loss.ack().await.is_ok()
 }
 
-/// Does what the letter's job needs. `false` when store or broker did not answer: the letter is kept.
-async fn read_back(parts: &Parts, letter: Box<dyn Delivery>) -> bool {
+/// Does what the letter's job needs.
+async fn read_back(parts: &Parts, refusing: &mut Vec<LaneName>, letter: Box<dyn Delivery>) -> ReadBack {
     let due = letter.envelope().due().clone();
     let job = match retry(Policy::Loop, || parts.jobs.get(due.job)).await {
         Ok(job) => job,
         Err(error) => {
             parts.metrics.store_error("get");
             tracing::error!(job.id = %due.job, error = chain(&error), "cannot read a dead letter's job; will try again");
-            return false;
+            return ReadBack::Away;
         }
     };
     let need = need(&due, job.as_ref());
     if let (Need::Publish, Some(job)) = (need, &job) {
         // The lane as it is now: the letter's may have been removed from the configuration.
         let lane = parts.lanes.get_or_longest(&job.lane).name.clone();
+        if refusing.contains(&lane) {
+            return ReadBack::Kept(letter);
+        }
         // A publication of its own: a claim must not take it for the one that was set aside.
-        let again = Due { lane, message: Some(MessageId::generate()), ..due.clone() };
-        let outcomes = parts.publisher.publish(vec![Envelope::V1(again)]).await;
-        if outcomes != [Published::Confirmed] {
-            return false;
+        let again = Due { lane: lane.clone(), message: Some(MessageId::generate()), ..due.clone() };
+        match parts.publisher.publish(vec![Envelope::V1(again)]).await.as_slice() {
+            [Published::Confirmed] => {}
+            [Published::Refused] => {
+                tracing::warn!(lane.name = %lane, "a lane takes no message; its dead letters are kept and read back later");
+                refusing.push(lane);
+                return ReadBack::Kept(letter);
+            }
+            _ => return ReadBack::Away,
         }
     }
     parts.metrics.dead_letter(need.as_str());
     tracing::warn!(job.id = %due.job, lane.name = %due.lane, done = need.as_str(), "a dead letter was read back");
-    // Stale: the broker hands it out again, and the next turn finds nothing left to do for it.
-    letter.ack().await.is_ok()
+    // Stale: the broker hands it out again, and the next look finds nothing left to do for it.
+    letter.ack().await.map_or(ReadBack::Away, |()| ReadBack::Settled)
 }

@@ -7,7 +7,9 @@
 //! this task has received. A job that is committed and not yet offered when the relay reads may be published twice; the claim
 //! absorbs the duplicate.
 //!
-//! A turn comes before what is offered: under any load of submissions, what is due goes out and the backlog is counted.
+//! A turn comes before what is offered: under any load of submissions, what is due goes out and the backlog is counted. A turn lasts as long
+//! as there is something due, so within it, too, what is offered goes out after each group and the backlog is counted from time to time:
+//! whoever is refused because of it, or should be, does not wait for the end of the turn.
 //!
 //! A lane that refuses a message is left out for the rest of the turn, so a full lane holds up no other one. A job whose lane is no
 //! longer configured goes to the longest lane.
@@ -47,6 +49,9 @@ const UNMARKED_MAX: usize = limits::GROUP_ROWS_MAX;
 /// Shortest time between a turn and the next one that a hint asks for: all hints in between ask for the same turn.
 const HINTED_TURN_EVERY: Duration = Duration::from_millis(5);
 
+/// How often the backlog is counted within one turn. A count reads as many rows as the bound allows, a few milliseconds at most.
+const COUNTED_EVERY: Duration = Duration::from_millis(500);
+
 /// What the loop works with.
 pub struct Parts {
     /// Where messages go.
@@ -72,7 +77,7 @@ pub struct Parts {
 pub struct Outbox {
     /// Jobs just committed, for the fast path.
     offered: mpsc::Sender<DueJob>,
-    /// Written by the loop after each relay turn: due jobs that stayed unpublished.
+    /// Written by the loop, after each relay turn and every `COUNTED_EVERY` within it: due jobs that are unpublished.
     backlog: watch::Receiver<usize>,
 }
 
@@ -83,7 +88,7 @@ impl Outbox {
         self.offered.try_send(job).is_ok()
     }
 
-    /// Due jobs that the broker had not taken at the relay's last turn.
+    /// Due jobs that the broker had not taken when the relay last counted them.
     #[must_use]
     pub fn backlog(&self) -> usize {
         *self.backlog.borrow()
@@ -153,13 +158,17 @@ impl Dispatcher {
 
     /// Publishes and marks what was offered, then everything that is due and unpublished; returns how long to sleep until the next turn.
     async fn turn(&mut self) -> Duration {
-        let waiting = std::iter::from_fn(|| self.offered.try_recv().ok()).take(limits::PUBLISH_WINDOW_MAX).collect();
-        self.publish(waiting, Source::FastPath).await;
+        self.publish_offered().await;
         self.mark().await;
         // Read first: what becomes due while the rest is published is not slept over.
         let next = self.next_turn_at().await;
         self.relay().await;
         next.since(self.parts.clock.now())
+    }
+
+    async fn publish_offered(&mut self) {
+        let waiting = std::iter::from_fn(|| self.offered.try_recv().ok()).take(limits::PUBLISH_WINDOW_MAX).collect();
+        self.publish(waiting, Source::FastPath).await;
     }
 
     async fn next_turn_at(&self) -> Timestamp {
@@ -170,7 +179,7 @@ impl Dispatcher {
 
     async fn relay(&mut self) {
         let mut refusing: Vec<LaneName> = Vec::new();
-        let mut marked = true;
+        let (mut marked, mut counted_at) = (true, Instant::now());
         while marked && !self.drain.is_stopping() {
             let store = &self.parts.store;
             let due = match retry(Policy::Loop, || store.due(limits::GROUP_ROWS_MAX, &refusing)).await {
@@ -183,9 +192,17 @@ impl Dispatcher {
             };
             let full = due.len() == limits::GROUP_ROWS_MAX;
             refusing.extend(self.publish(due, Source::Relay).await);
+            if full {
+                // Before the mark and the next read, which then finds none of them.
+                self.publish_offered().await;
+            }
             marked = self.mark().await;
             if !full {
                 break;
+            }
+            if counted_at.elapsed() >= COUNTED_EVERY {
+                self.observe_backlog(true).await;
+                counted_at = Instant::now();
             }
         }
         self.observe_backlog(!marked || !refusing.is_empty()).await;

@@ -6,6 +6,7 @@ pub mod dead_letters;
 pub mod dispatch;
 pub mod http;
 pub mod intake;
+pub mod lost;
 pub mod submit;
 pub mod submitter;
 pub mod sweep;

@@ -29,7 +29,7 @@ use siding_core::{
     offload::{NoResult, Offload},
     retry::{Policy, retry},
     store::{
-        self, Cancelled, Dead, DueJob, JobRecord, NewJob, Submissions, Submitted,
+        self, Cancelled, Dead, DueJob, JobRecord, Jobs, NewJob, Submissions, Submitted,
         group::{CallError, Grouped, Place},
     },
     telemetry::{DealtWith, Metrics, trace_id},
@@ -56,6 +56,8 @@ pub struct Parts {
     pub offload: Offload,
     /// Where rows go.
     pub submissions: Arc<dyn Submissions>,
+    /// Where jobs are looked up.
+    pub jobs: Arc<dyn Jobs>,
     /// Where jobs that are to be run again are read, and dead ones dropped.
     pub dead: Arc<dyn Dead>,
     /// Who publishes.
@@ -70,6 +72,15 @@ pub struct Parts {
     pub lanes: Lanes,
     /// The settings of `[submit]`.
     pub settings: siding_core::config::Submit,
+}
+
+/// The id under which a job was submitted.
+#[derive(Debug, Clone, Copy)]
+enum Under {
+    /// The caller's: whoever submits the same again finds the same job.
+    Chosen(JobId),
+    /// Made for this call: a job that exists under it is this call's own, and an answer of the store was lost.
+    Generated(JobId),
 }
 
 /// Accepts jobs.
@@ -112,8 +123,10 @@ impl Submitter {
             None => None,
         };
         let place = self.group.reserve().map_err(|error| self.not_called("submit", error))?;
+        let chosen = fitting.submission.id;
         let job = self.with_stored_input(fitting).await?;
-        self.commit(place, job).await
+        let under = Under::of(&job, chosen);
+        self.commit(place, job, under).await
     }
 
     /// Checks what needs neither store nor blobs, beside the executor when it is long.
@@ -166,19 +179,24 @@ impl Submitter {
         }
     }
 
-    async fn commit(&self, place: Place<NewJob, Submitted, store::Error>, job: NewJob) -> Result<Accepted, Refusal> {
-        let id = job.id;
+    async fn commit(
+        &self,
+        place: Place<NewJob, Submitted, store::Error>,
+        job: NewJob,
+        under: Under,
+    ) -> Result<Accepted, Refusal> {
         let submitted = place.call(job).await.map_err(|error| self.not_called("submit", error))?;
-        let accepted = self.tell(id, submitted)?;
+        let accepted = self.tell(under, submitted)?;
         if accepted.created && !self.offer(&accepted.job) {
             self.parts.bus.send(&[Hint::Due]);
         }
         Ok(accepted)
     }
 
-    /// Counts and logs what was accepted; says what of a submission under `id` was refused.
-    fn tell(&self, id: JobId, submitted: Submitted) -> Result<Accepted, Refusal> {
-        match submitted {
+    /// Counts and logs what was accepted; says what of a submission was refused.
+    fn tell(&self, under: Under, submitted: Submitted) -> Result<Accepted, Refusal> {
+        let (Under::Chosen(id) | Under::Generated(id)) = under;
+        match under.own(submitted) {
             Submitted::Created(job) => {
                 self.parts.metrics.submitted(&job.lane);
                 tracing::info!(job.id = %job.id, job.state = %job.state, lane.name = %job.lane, model.name = %job.model,
@@ -225,7 +243,9 @@ impl Submitter {
             return Err(Refusal::NotFinished(first));
         }
         let place = self.group.reserve().map_err(|error| self.not_called("submit", error))?;
-        let accepted = self.commit(place, admission::again(&record, input, &self.parts.lanes)).await?;
+        let job = admission::again(&record, input, &self.parts.lanes);
+        let under = Under::of(&job, None);
+        let accepted = self.commit(place, job, under).await?;
         if record.is_dead() {
             self.tell_dealt_with(&record, DealtWith::Retried, Some(accepted.job.id));
         }
@@ -237,6 +257,20 @@ impl Submitter {
             self.parts.metrics.refused(refusal.reason(), 1);
         }
         result
+    }
+}
+
+impl Under {
+    fn of(job: &NewJob, chosen: Option<JobId>) -> Self {
+        chosen.map_or(Self::Generated(job.id), Self::Chosen)
+    }
+
+    /// What this call has created counts as created, although only the repeat of the call to the store has told so.
+    fn own(self, submitted: Submitted) -> Submitted {
+        match (self, submitted) {
+            (Self::Generated(id), Submitted::Existing(job)) if job.id == id => Submitted::Created(job),
+            (_, submitted) => submitted,
+        }
     }
 }
 

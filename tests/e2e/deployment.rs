@@ -1,6 +1,11 @@
 //! The deployment's files, tried on real servers: the users that they make may do what the roles need and nothing else.
 
-use std::{path::Path, process::Command};
+use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::json;
 use siding::services::Role;
@@ -14,23 +19,36 @@ use siding_tests::harness::{
 const PROGRAM: &str = env!("CARGO_BIN_EXE_siding-under-test");
 const DEPLOYMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../compose");
 
-/// The passwords and URLs that `compose/passwords.py` makes.
+/// The passwords and URLs that `compose/passwords.py` makes, in a folder that it makes as well.
 struct Secrets(tempfile::TempDir);
 
 impl Secrets {
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let secrets = Self(tempfile::tempdir().expect("a temporary folder"));
+        secrets.make().unwrap_or_else(|told| panic!("{told}"));
+        secrets
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.0.path().join("secrets")
+    }
+
+    /// Runs the script: what is missing is made. The error is what it complains of.
+    fn make(&self) -> Result<(), String> {
         let made = Command::new("python3")
             .args(["-B", &format!("{DEPLOYMENT}/passwords.py"), "--folder"])
-            .arg(folder.path())
+            .arg(self.folder())
             .output()
             .expect("python3 is installed");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        Self(folder)
+        if made.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&made.stderr).into_owned()) }
+    }
+
+    fn remove(&self, name: &str) {
+        std::fs::remove_file(self.folder().join(name)).expect("it was made");
     }
 
     fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.0.path().join(name)).expect("it was made")
+        std::fs::read_to_string(self.folder().join(name)).expect("it was made")
     }
 
     /// A URL with the place that containers know replaced by a server's.
@@ -44,14 +62,17 @@ impl Secrets {
 /// What the images do at their first start.
 async fn first_start(secrets: &Secrets, postgres: &Private, rabbitmq: &Private) {
     let roles = std::fs::read_to_string(Path::new(DEPLOYMENT).join("postgres/roles.sql")).expect("a file of the repository");
-    let roles = roles.replace("/run/secrets", secrets.0.path().to_str().expect("UTF-8"));
-    postgres.ask(&["--file=-"], &roles).await.expect("the roles can be made");
+    let roles = roles.replace("/run/secrets", secrets.folder().to_str().expect("UTF-8"));
+    postgres.ask(&[], &roles).await.expect("the roles can be made");
     let definitions = secrets.read("rabbitmq_definitions");
     rabbitmq.ask(&["import_definitions"], &definitions).await.expect("the user can be made");
 }
 
+/// As its container does it: with the settings of the deployment and the URL of the store, and no other.
 fn migrate(url: &str) {
-    let done = Command::new(PROGRAM).args(["migrate", "--database", url]).output().expect("the program runs");
+    let mut command = Command::new(PROGRAM);
+    command.args(["migrate", "--config", &format!("{DEPLOYMENT}/siding.toml")]).env("SIDING_STORE__URL", url);
+    let done = command.output().expect("the program runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
@@ -127,6 +148,48 @@ async fn the_rights_of_the_deployment_suffice_and_are_no_more() {
 }
 
 #[test]
+fn passwords_are_made_only_where_nobody_else_may_enter() {
+    let secrets = Secrets::new();
+    let mode = |mode: u32| std::fs::set_permissions(secrets.folder(), Permissions::from_mode(mode)).expect("it is ours");
+    for (others, made) in [(0o755, false), (0o710, false), (0o701, false), (0o700, true)] {
+        secrets.remove("cache_url");
+        secrets.remove("redis_password_conf");
+        mode(others);
+        let told = secrets.make();
+        mode(0o700);
+        assert_eq!(told.is_ok(), made, "{others:o}: {told:?}");
+        assert_eq!(secrets.folder().join("cache_url").exists(), made, "{others:o}");
+        assert!(made || told.is_err_and(|told| told.contains("chmod 700")));
+        secrets.make().expect("it is closed");
+    }
+}
+
+#[test]
+fn a_password_that_is_changed_in_one_of_its_two_files_is_refused_until_it_is_in_both() {
+    let rows = [
+        ("postgres_app_password", "store_url"),
+        ("postgres_owner_password", "migrate_store_url"),
+        ("broker_url", "rabbitmq_definitions"),
+        ("cache_url", "redis_password_conf"),
+    ];
+    let secrets = Secrets::new();
+    for (password, made_from_it) in rows {
+        let before = [password, made_from_it].map(|name| secrets.read(name));
+        secrets.remove(made_from_it);
+        secrets.make().expect("made again from the same password");
+        assert_eq!(secrets.read(password), before[0]);
+        secrets.remove(password);
+        let told = secrets.make().expect_err("the other one is old");
+        assert!(told.contains(&format!("Remove {made_from_it},")), "{told}");
+        secrets.remove(made_from_it);
+        secrets.make().expect("both are new");
+        for (name, before) in [password, made_from_it].into_iter().zip(&before) {
+            assert_ne!(secrets.read(name), *before, "{name}");
+        }
+    }
+}
+
+#[test]
 fn containers_are_put_together_as_their_tool_understands_it() {
     let file = format!("{DEPLOYMENT}/compose.yaml");
     let has_tool = Command::new("docker").args(["compose", "version"]).output().is_ok_and(|answer| answer.status.success());
@@ -137,7 +200,7 @@ fn containers_are_put_together_as_their_tool_understands_it() {
     let secrets = Secrets::new();
     let checked = Command::new("docker")
         .args(["compose", "--file", &file, "config", "--quiet"])
-        .env("SIDING_SECRETS", secrets.0.path())
+        .env("SIDING_SECRETS", secrets.folder())
         .output()
         .expect("it is installed");
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));

@@ -5,5 +5,6 @@ mod health;
 mod inference;
 mod lanes;
 mod life;
+mod services;
 mod stopping;
 mod streams;

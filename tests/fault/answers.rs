@@ -106,7 +106,7 @@ async fn callers_that_do_not_read_their_results_are_cut_off_and_hold_nothing_any
         socket.read_exact(&mut [0; 1]).await.expect("the answer begins");
         stalled.push(socket);
     }
-    let answers = system.services().answers.clone();
+    let answers = system.services().answers().clone();
     eventually("nothing is held for callers that do not read", TestSystem::patience(), || {
         let held = answers.held_bytes();
         async move { if held == 0 { Ok(()) } else { Err(format!("{held} bytes are held")) } }

@@ -20,7 +20,8 @@ async fn a_consumer_timeout_shorter_than_the_work_neither_loses_nor_repeats_a_jo
     }
     let cluster = Cluster::over(PROGRAM, Urls { amqp: Some(broker.url().to_owned()), ..Urls::default() }, "").await;
     let (producer, results) = (cluster.start(Role::Producer).await, cluster.start(Role::Results).await);
-    let worker = cluster.start(Role::Worker).await;
+    // What it logs of a message that comes back is no warning.
+    let worker = cluster.start_with(Role::Worker, &[("RUST_LOG", "info")]).await;
     let client = Cluster::client(&producer, &results);
     let mut jobs = Vec::new();
     for model in ["scripted", "scripted-long"] {
@@ -35,6 +36,8 @@ async fn a_consumer_timeout_shorter_than_the_work_neither_loses_nor_repeats_a_jo
         let ended = client.wait(job).await.expect("it ends");
         assert_eq!((ended.state, ended.attempt, ended.failures), (State::Succeeded, 1, 0), "{ended:?}");
     }
+    let log = worker.log();
+    assert!(log.contains("the message of a running job has come back"), "the broker lost its patience: {log}");
     cluster.at_rest().await;
     for process in [producer, results, worker] {
         assert!(process.terminate().await, "it stops well");

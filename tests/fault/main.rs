@@ -7,6 +7,7 @@ mod broker;
 mod cache;
 mod consumer_timeout;
 mod killing;
+mod pausing;
 mod process;
 mod roles;
 mod runbooks;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use siding::services::Role;
-use siding_client::{Client, JobId, State, Submission};
+use siding_client::{Client, Event, Events, JobId, State, Submission};
 use siding_tests::harness::{
     child::{ChildProcess, Cluster, Urls},
     database::Schema,
@@ -32,6 +32,31 @@ async fn running(client: &Client, job: JobId) {
         if job.state == State::Running { Ok(()) } else { Err(format!("{job:?}")) }
     })
     .await;
+}
+
+/// Reads the next event, which follows the stream's cursor: no gap, no repeat, over how many processes ever.
+async fn next(events: &mut Events) -> Option<Event> {
+    let before = events.cursor();
+    let event = events.next().await?.expect("an event");
+    assert_eq!(event.seq, before + 1, "no gap, no repeat");
+    Some(event)
+}
+
+/// Reads on until the event of this number; returns it.
+async fn read_until(events: &mut Events, seq: u64) -> u64 {
+    while events.cursor() < seq {
+        next(events).await.expect("the job runs");
+    }
+    seq
+}
+
+/// Reads the rest of the events of a job that succeeds.
+async fn read_to_the_end(events: &mut Events) {
+    let mut last = None;
+    while let Some(event) = next(events).await {
+        last = Some(event.kind);
+    }
+    assert_eq!(last.map(|kind| kind.as_str().to_owned()).as_deref(), Some("succeeded"));
 }
 
 async fn all_end_well(processes: impl IntoIterator<Item = ChildProcess>) {
@@ -89,13 +114,13 @@ async fn the_jobs_of_a_killed_worker_run_again_on_another_one() {
     let (producer, results) = (cluster.start(Role::Producer).await, cluster.start(Role::Results).await);
     let first = cluster.start(Role::Worker).await;
     let client = Cluster::client(&producer, &results);
-    let script = json!({"op": "delay", "ms": 1_000, "steps": 10});
+    let script = json!({"op": "delay", "ms": 3_000, "steps": 30});
     let short = client.submit(&submission("scripted", &script)).await.expect("accepted").id;
     let long = client.submit(&submission("scripted-long", &script)).await.expect("accepted").id;
     running(&client, short).await;
     running(&client, long).await;
-    let second = cluster.start(Role::Worker).await;
     first.kill().await;
+    let second = cluster.start(Role::Worker).await;
     for job in [short, long] {
         let ended = ended(&client, job).await;
         assert_eq!((ended.state, ended.attempt), (State::Succeeded, 2), "{ended:?}");
@@ -110,7 +135,7 @@ async fn a_worker_that_stood_still_past_its_lease_is_refused_when_it_goes_on() {
     let (producer, results) = (cluster.start(Role::Producer).await, cluster.start(Role::Results).await);
     let still = cluster.start(Role::Worker).await;
     let client = Cluster::client(&producer, &results);
-    let script = json!({"op": "delay", "ms": 1_500, "steps": 15});
+    let script = json!({"op": "delay", "ms": 3_000, "steps": 30});
     let job = client.submit(&submission("scripted-long", &script)).await.expect("accepted").id;
     running(&client, job).await;
     still.pause();
@@ -153,24 +178,36 @@ async fn a_stream_goes_on_at_another_results_process_from_its_cursor() {
     let job =
         client.submit(&submission("scripted", &json!({"op": "delay", "ms": 1_500, "steps": 15}))).await.expect("accepted").id;
     let mut events = client.events(job, 0);
-    let mut cursor = 0;
-    while cursor < 4 {
-        let event = events.next().await.expect("the job runs").expect("an event");
-        assert_eq!(event.seq, cursor + 1);
-        cursor = event.seq;
-    }
+    let cursor = read_until(&mut events, 4).await;
     drop(events);
     first.kill().await;
-    let mut events = Cluster::client(&producer, &second).events(job, cursor);
-    let mut last = None;
-    while let Some(event) = events.next().await {
-        let event = event.expect("an event");
-        assert_eq!(event.seq, cursor + 1, "no gap, no repeat over two processes");
-        (cursor, last) = (event.seq, Some(event.kind));
-    }
-    assert_eq!(last.map(|kind| kind.as_str().to_owned()).as_deref(), Some("succeeded"));
+    read_to_the_end(&mut Cluster::client(&producer, &second).events(job, cursor)).await;
     cluster.at_rest().await;
     all_end_well([producer, worker, second]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_of_a_results_process_that_stands_still_go_on_elsewhere_and_with_it() {
+    let cluster = Cluster::new(PROGRAM).await;
+    let (producer, worker) = (cluster.start(Role::Producer).await, cluster.start(Role::Worker).await);
+    let (first, second) = (cluster.start(Role::Results).await, cluster.start(Role::Results).await);
+    let client = Cluster::client(&producer, &first);
+    let job =
+        client.submit(&submission("scripted", &json!({"op": "delay", "ms": 3_000, "steps": 30}))).await.expect("accepted").id;
+    let (mut stays, mut leaves) = (client.events(job, 0), client.events(job, 0));
+    read_until(&mut stays, 4).await;
+    let cursor = read_until(&mut leaves, 4).await;
+    first.pause();
+    // One reader comes back elsewhere, and is told everything while the first process stands still.
+    drop(leaves);
+    let other = Cluster::client(&producer, &second);
+    read_to_the_end(&mut other.events(job, cursor)).await;
+    assert_eq!(ended(&other, job).await.state, State::Succeeded);
+    // The other one waited. What it was not told meanwhile is told now, in order.
+    first.resume();
+    read_to_the_end(&mut stays).await;
+    cluster.at_rest().await;
+    all_end_well([producer, worker, first, second]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -182,8 +219,8 @@ async fn a_terminated_worker_hands_back_what_does_not_end_in_time_and_it_is_no_f
     let script = json!({"op": "delay", "ms": 3_000, "steps": 300});
     let job = client.submit(&submission("scripted", &script)).await.expect("accepted").id;
     running(&client, job).await;
-    let second = cluster.start(Role::Worker).await;
     assert!(first.terminate().await, "it stops well");
+    let second = cluster.start(Role::Worker).await;
     let ended = ended(&client, job).await;
     assert_eq!((ended.state, ended.failures, ended.attempt), (State::Succeeded, 0, 2), "{ended:?}");
     cluster.at_rest().await;

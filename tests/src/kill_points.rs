@@ -1,7 +1,15 @@
-//! Kill points: the program under test ends itself with SIGKILL before or after a named call of a seam, so that a suite kills a process exactly at
-//! a step of a job's life and not merely at some instant. It decides nothing else, and none of it is in the program that users run.
+//! Kill points: the program under test ends itself with SIGKILL, or stops itself with SIGSTOP, before or after a named call of a seam, so that a suite
+//! hits a process exactly at a step of a job's life and not merely at some instant. It decides nothing else, and none of it is in the program that users run.
 
-use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use nix::sys::signal::{Signal, raise};
@@ -16,10 +24,12 @@ use siding_core::{
     },
 };
 
-/// The variable that names the point.
+/// The variable that names the point where the process dies.
 pub const VARIABLE: &str = "SIDING_KILL_AT";
+/// The variable that names the point where it stands still, once, until somebody lets it go on.
+pub const PAUSE_VARIABLE: &str = "SIDING_PAUSE_AT";
 
-/// Where the process dies.
+/// Where the process dies or stands still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KillPoint {
     /// The submission is read and checked; nothing is written.
@@ -89,16 +99,19 @@ impl FromStr for KillPoint {
     }
 }
 
-/// The seams, with the kill point that the environment names, if it names one.
+/// The seams, with the point that the environment names, if it names one.
 ///
 /// # Panics
-/// When it names one that does not exist: a test that kills nothing must not look as if it had.
+/// When it names one that does not exist: a test that hits nothing must not look as if it had.
 #[must_use]
 pub fn armed(mut seams: Seams) -> Seams {
-    let Ok(name) = std::env::var(VARIABLE) else { return seams };
-    let point = name.parse().expect("the test names a kill point");
+    let ways = [(VARIABLE, Signal::SIGKILL), (PAUSE_VARIABLE, Signal::SIGSTOP)];
+    let named = ways.into_iter().find_map(|(variable, signal)| Some((std::env::var(variable).ok()?, signal)));
+    let Some((name, signal)) = named else { return seams };
     let armed = Arc::new(Armed {
-        point,
+        point: name.parse().expect("the test names a kill point"),
+        signal,
+        is_over: AtomicBool::new(false),
         submissions: seams.submissions.clone(),
         dispatch: seams.dispatch.clone(),
         attempts: seams.attempts.clone(),
@@ -113,6 +126,9 @@ pub fn armed(mut seams: Seams) -> Seams {
 
 struct Armed {
     point: KillPoint,
+    signal: Signal,
+    /// The first call that reaches the point sets it, so that a process that goes on is not stopped again.
+    is_over: AtomicBool,
     submissions: Arc<dyn Submissions>,
     dispatch: Arc<dyn Dispatch>,
     attempts: Arc<dyn Attempts>,
@@ -120,10 +136,10 @@ struct Armed {
 }
 
 impl Armed {
-    /// Ends the process here and now, when this is the point. A signal that cannot be caught runs no destructor and closes no connection in order.
+    /// Ends or stops the process here and now, when this is the point. A signal that cannot be caught runs no destructor and closes no connection in order.
     fn reached(&self, point: KillPoint) {
-        if self.point == point {
-            raise(Signal::SIGKILL).expect("a process may kill itself");
+        if self.point == point && !self.is_over.swap(true, Ordering::Relaxed) {
+            raise(self.signal).expect("a process may signal itself");
         }
     }
 }

@@ -38,7 +38,7 @@ struct Api;
 pub fn router(services: &Services) -> Router {
     let mut router = OpenApiRouter::with_openapi(Api::openapi()).merge(health::router(services));
     let seams = services.seams();
-    let reader = Reader::new(seams.jobs.clone(), seams.blobs.clone(), seams.clock.clone(), services.answers.clone());
+    let reader = Reader::new(seams.jobs.clone(), seams.blobs.clone(), seams.clock.clone(), services.answers().clone());
     if let (Some(producer), Some(follower)) = (services.producer(), services.follower()) {
         router = router.merge(siding_producer::http::router(ProducerState {
             intake: producer.intake.clone(),

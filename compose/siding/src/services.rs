@@ -93,8 +93,6 @@ impl Leaving {
 pub struct Services {
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// Room for outputs on their way to callers.
-    pub answers: Answers,
     seams: Seams,
     settings: Settings,
     producer: Option<Producer>,
@@ -104,6 +102,8 @@ pub struct Services {
     /// Who waits for jobs here; started with the first role that lets callers wait.
     follower: Option<Follower>,
     leaving: Leaving,
+    /// Room for outputs on their way to callers.
+    answers: Answers,
     /// What serves callers: HTTP, streams, and calls that wait for a job's end. Stopped before everything else, because
     /// nobody's answer may hold up the rest.
     front: Drain,
@@ -117,7 +117,6 @@ impl Services {
         seams.count_into(&metrics);
         Self {
             metrics,
-            answers: Answers::default(),
             seams: seams.clone(),
             settings: settings.clone(),
             producer: None,
@@ -125,6 +124,7 @@ impl Services {
             is_results: false,
             follower: None,
             leaving: Leaving::default(),
+            answers: Answers::default(),
             front: Drain::new(),
         }
     }
@@ -226,6 +226,12 @@ impl Services {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Room for outputs on their way to callers, one for the whole process.
+    #[must_use]
+    pub fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     /// Whether readiness is to say no.

@@ -6,6 +6,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_siding");
@@ -203,6 +204,18 @@ fn many_jobs_come_from_lines_and_each_is_told() {
 }
 
 #[test]
+fn lines_before_one_that_cannot_be_read_are_submitted() {
+    let server = Server::start();
+    let good = r#"{"model":"script","input":{"op":"echo","value":1}}"#.as_bytes();
+    fs::write(server.folder.path().join("broken.jsonl"), [good, b"\n", good, b"\n\xff\n", good].concat()).expect("written");
+    assert_eq!(server.check(&["submit", "--jsonl", "broken.jsonl", "--atomic", "--quiet"], 2), "");
+    let said = server.call(&["submit", "--jsonl", "broken.jsonl", "--quiet"], "");
+    assert_eq!((said.status.code(), String::from_utf8_lossy(&said.stdout).lines().count()), (Some(2), 2));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("nothing was submitted from line 3 on"), "{said:?}");
+    assert_eq!(server.check(&["jobs", "list", "--quiet"], 0).lines().count(), 2);
+}
+
+#[test]
 fn dead_jobs_are_listed_shown_run_again_and_dropped() {
     let server = Server::start();
     let fail = |key: &str| format!(r#"{{"op":"fail","times":1,"key":"{key}","message":"as asked"}}"#);
@@ -238,6 +251,31 @@ fn dead_jobs_are_listed_shown_run_again_and_dropped() {
     assert_eq!(list(&[]), "");
     server.check(&["dead", "drop", NOBODY], 2);
     server.check(&["dead", "replay", "--since", "yesterday"], 2);
+}
+
+#[test]
+fn a_replay_ends_and_reaches_the_oldest_although_what_it_runs_again_fails_at_once() {
+    let server = Server::start();
+    let job = r#"{"model":"script","input":{"op":"fail","times":1000000,"key":"always"},"attempts_max":1}"#;
+    fs::write(server.folder.path().join("jobs.jsonl"), format!("{job}\n").repeat(1001)).expect("written");
+    server.check(&["submit", "--jsonl", "jobs.jsonl", "--quiet"], 0);
+    let dead = || -> Vec<String> {
+        server.check(&["dead", "list", "--quiet", "--limit", "5000"], 0).lines().map(str::to_owned).collect()
+    };
+    let all_dead = || {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut found = dead();
+        while found.len() < 1001 {
+            assert!(Instant::now() < deadline, "{} are dead", found.len());
+            found = dead();
+        }
+        found
+    };
+    let firsts = all_dead();
+    let told = server.check(&["dead", "replay", "--all"], 0);
+    assert!(told.ends_with("\n1001 replayed\n"), "what failed until then, each once: {}", told.lines().last().expect("a line"));
+    assert!(firsts.iter().all(|job| told.contains(job)));
+    assert_eq!(server.check(&["dead", "drop", "--code", "bad_input"], 0), "0 dropped\n");
 }
 
 #[test]

@@ -39,6 +39,7 @@ impl Settings {
             ("broker.heartbeat_secs", u64::from(self.broker.heartbeat_secs)),
             ("broker.confirm_timeout_ms", self.broker.confirm_timeout_ms),
             ("broker.unconfirmed_max", self.broker.unconfirmed_max as u64),
+            ("dispatch.lost_after_ms", self.dispatch.lost_after_ms),
             ("broker.deliveries_max", u64::from(self.broker.deliveries_max)),
         ];
         wrong.extend(positive.into_iter().filter(|(_, value)| *value == 0).map(|(key, _)| (key, "must be above 0".to_owned())));

@@ -117,6 +117,7 @@ pub struct Metrics {
     broker_connected: Gauge<u64>,
     broker_blocked: Gauge<u64>,
     hints_dropped: Counter<u64>,
+    lost_messages: Counter<u64>,
     unreadable: Counter<u64>,
     dead_letters: Counter<u64>,
     dead_letters_kept: Gauge<u64>,
@@ -168,6 +169,7 @@ impl Metrics {
             broker_connected: gauge(&meter, "siding_broker_connected", "Whether there is a connection to the broker."),
             broker_blocked: gauge(&meter, "siding_broker_blocked", "Whether the broker takes no messages."),
             hints_dropped: count("siding_hints_dropped", "Hints that did not go out to other processes."),
+            lost_messages: count("siding_messages_lost", "Messages that were in no queue although their jobs waited for them."),
             unreadable: count("siding_messages_unreadable", "Messages that were set aside because they cannot be read."),
             dead_letters: count("siding_dead_letters", "Dead letters that were read back, by what was done."),
             dead_letters_kept: gauge(&meter, "siding_dead_letters_kept", "Dead letters that nobody can read."),
@@ -269,6 +271,11 @@ impl Metrics {
         self.hints_dropped.add(hints as u64, &[]);
     }
 
+    /// Jobs waited for messages that were in no queue.
+    pub fn lost_messages(&self, messages: u64) {
+        self.lost_messages.add(messages, &[]);
+    }
+
     /// A message was set aside.
     pub fn unreadable(&self) {
         self.unreadable.add(1, &[]);
@@ -338,6 +345,7 @@ mod tests {
         metrics.streams_changed(1);
         metrics.broker(Standing::Connected);
         metrics.hints_dropped(1);
+        metrics.lost_messages(1);
         metrics.unreadable();
         metrics.dead_letter("published");
         metrics.dead_letters_kept(0);

@@ -82,15 +82,15 @@ impl Delivery for Letter {
     }
 }
 
-/// One job, or an error.
-struct OneJob {
-    job: Option<JobRecord>,
+/// Some jobs, or an error.
+struct SomeJobs {
+    jobs: Mutex<Vec<JobRecord>>,
     away: AtomicBool,
     forgotten: AtomicBool,
 }
 
 #[async_trait]
-impl Dispatch for OneJob {
+impl Dispatch for SomeJobs {
     async fn due(&self, _: usize, _: &[LaneName]) -> Result<Vec<DueJob>, store::Error> {
         Ok(Vec::new())
     }
@@ -117,11 +117,11 @@ impl Dispatch for OneJob {
 }
 
 #[async_trait]
-impl Jobs for OneJob {
-    async fn get(&self, _: JobId) -> Result<Option<JobRecord>, store::Error> {
+impl Jobs for SomeJobs {
+    async fn get(&self, id: JobId) -> Result<Option<JobRecord>, store::Error> {
         match self.away.load(Ordering::Relaxed) {
             true => Err(store::Error::Unavailable("away".into())),
-            false => Ok(self.job.clone()),
+            false => Ok(self.jobs.lock().expect("no panic").iter().find(|job| job.id == id).cloned()),
         }
     }
 
@@ -195,7 +195,7 @@ fn record(letter: &Due, state: State, attempt: u32) -> JobRecord {
 struct Fixture {
     parts: Parts,
     letters: Arc<Letters>,
-    jobs: Arc<OneJob>,
+    jobs: Arc<SomeJobs>,
     broker: Arc<MemoryBroker>,
 }
 
@@ -204,7 +204,11 @@ fn fixture(letter: &Due, job: Option<JobRecord>, queue_messages_max: usize) -> F
     let broker = MemoryBroker::new(&names, queue_messages_max);
     let letters = Arc::new(Letters::default());
     letters.waiting.lock().expect("no panic").push(letter.clone());
-    let jobs = Arc::new(OneJob { job, away: AtomicBool::new(false), forgotten: AtomicBool::new(false) });
+    let jobs = Arc::new(SomeJobs {
+        jobs: Mutex::new(job.into_iter().collect()),
+        away: AtomicBool::new(false),
+        forgotten: AtomicBool::new(false),
+    });
     let parts = Parts {
         letters: letters.clone(),
         publisher: broker.clone(),
@@ -232,7 +236,7 @@ async fn a_letter_is_published_again_exactly_when_its_job_waits_for_it() {
     for (why, job, published) in rows {
         let letter = letter("instant");
         let fixture = fixture(&letter, job.map(|(state, attempt)| record(&letter, state, attempt)), 8);
-        assert!(!turn(&fixture.parts).await, "{why}");
+        assert!(!turn(&fixture.parts, &mut Look::default()).await, "{why}");
         assert_eq!(fixture.broker.ready_count(&letter.lane).await.expect("a lane"), u64::from(published), "{why}");
         assert_eq!(*fixture.letters.acknowledged.lock().expect("no panic"), [letter.job], "{why}");
         let metrics = fixture.parts.metrics.render();
@@ -245,7 +249,7 @@ async fn a_letter_is_published_again_exactly_when_its_job_waits_for_it() {
 async fn a_letter_of_a_lane_that_is_gone_goes_to_the_longest_lane() {
     let letter = letter("gone");
     let fixture = fixture(&letter, Some(record(&letter, State::Queued, 1)), 8);
-    turn(&fixture.parts).await;
+    turn(&fixture.parts, &mut Look::default()).await;
     let longest = &lanes().as_slice().last().expect("a lane").name.clone();
     assert_eq!(fixture.broker.ready_count(longest).await.expect("a lane"), 1);
 }
@@ -257,10 +261,31 @@ async fn a_letter_is_kept_while_store_or_broker_do_not_answer() {
     let away = fixture(&letter, Some(record(&letter, State::Queued, 1)), 8);
     away.jobs.away.store(true, Ordering::Relaxed);
     for fixture in [full, away] {
-        assert!(!turn(&fixture.parts).await);
+        assert!(!turn(&fixture.parts, &mut Look::default()).await);
         assert!(fixture.letters.acknowledged.lock().expect("no panic").is_empty());
         assert_eq!(fixture.broker.ready_count(&letter.lane).await.expect("a lane"), 0);
     }
+}
+
+#[tokio::test]
+async fn the_letters_of_a_full_lane_are_kept_and_hold_up_no_other() {
+    let first = letter("instant");
+    let fixture = fixture(&first, Some(record(&first, State::Queued, 1)), 1);
+    let longest = lanes().as_slice().last().expect("a lane").name.clone();
+    // More than one group of the full lane stands before the other's.
+    let others = (0..2 * LETTERS_MAX).map(|_| letter("instant")).chain([letter(longest.as_str())]);
+    for letter in others {
+        fixture.jobs.jobs.lock().expect("no panic").push(record(&letter, State::Queued, 1));
+        fixture.letters.waiting.lock().expect("no panic").push(letter);
+    }
+    let last = fixture.letters.waiting.lock().expect("no panic").last().expect("a letter").job;
+    let mut look = Look::default();
+    while turn(&fixture.parts, &mut look).await {}
+    assert_eq!(fixture.broker.ready_count(&longest).await.expect("a lane"), 1);
+    assert_eq!(*fixture.letters.acknowledged.lock().expect("no panic"), [first.job, last]);
+    assert_eq!(look.kept.len(), 2 * LETTERS_MAX);
+    let metrics = fixture.parts.metrics.render();
+    assert!(metrics.contains("siding_dead_letters_total{done=\"published\"} 2"), "{metrics}");
 }
 
 #[tokio::test]
@@ -269,9 +294,9 @@ async fn a_lost_queue_is_made_up_for_before_its_loss_is_acknowledged() {
     let fixture = fixture(&letter, None, 8);
     fixture.letters.loss.store(true, Ordering::Relaxed);
     fixture.jobs.away.store(true, Ordering::Relaxed);
-    turn(&fixture.parts).await;
+    turn(&fixture.parts, &mut Look::default()).await;
     assert!(fixture.letters.loss.load(Ordering::Relaxed), "while the store is away, the loss stays told");
     fixture.jobs.away.store(false, Ordering::Relaxed);
-    turn(&fixture.parts).await;
+    turn(&fixture.parts, &mut Look::default()).await;
     assert!(fixture.jobs.forgotten.load(Ordering::Relaxed) && !fixture.letters.loss.load(Ordering::Relaxed));
 }

@@ -214,3 +214,45 @@ async fn marks_wait_for_a_full_group_a_turn_or_the_stop() {
     drain.stopped(PATIENCE).await.expect("it ends");
     assert_eq!(rows.marked(), UNMARKED_MAX + 3, "the stop");
 }
+
+/// A broker that takes everything, and its time for it.
+#[derive(Default)]
+struct Slow {
+    taken: Mutex<Vec<JobId>>,
+}
+
+#[async_trait]
+impl Publisher for Slow {
+    async fn publish(&self, messages: Vec<Envelope>) -> Vec<Published> {
+        SystemClock.sleep(COUNTED_EVERY / 2).await;
+        self.taken.lock().expect("no panic").extend(messages.iter().map(|message| message.due().job));
+        vec![Published::Confirmed; messages.len()]
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn within_a_long_turn_the_backlog_is_counted_and_what_is_offered_goes_out() {
+    let (drain, rows, broker) = (Drain::new(), Arc::new(Rows::default()), broker(1));
+    let count = 6 * limits::GROUP_ROWS_MAX;
+    rows.unpublished.lock().expect("no panic").extend((0..count).map(|_| due("instant")));
+    let publisher = Arc::new(Slow::default());
+    let mut outbox = started(&drain, &rows, broker, publisher.clone());
+    let mut seen = Vec::new();
+    let offered = due("instant");
+    while seen.last() != Some(&0) {
+        tokio::time::timeout(PATIENCE, outbox.backlog.changed()).await.expect("it is counted").expect("the loop runs");
+        seen.push(outbox.backlog());
+        if seen.len() == 1 {
+            assert!(outbox.offer(offered.clone()));
+        }
+    }
+    assert_eq!(
+        seen,
+        [1_000, 3 * limits::GROUP_ROWS_MAX, limits::GROUP_ROWS_MAX, 0],
+        "up to the bound, then what is left, then nothing"
+    );
+    drain.stopped(PATIENCE).await.expect("it ends");
+    let taken = publisher.taken.lock().expect("no panic");
+    let place = taken.iter().position(|job| *job == offered.id).expect("published");
+    assert_eq!((place, taken.len()), (3 * limits::GROUP_ROWS_MAX, count + 1), "after the group that was on its way");
+}

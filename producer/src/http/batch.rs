@@ -1,5 +1,6 @@
 //! `POST /v1/jobs:batch`: many jobs in one request. It decides how a batch is read (each job by itself), where its errors point, and how
-//! many batches are open; what becomes of each job is the intake's.
+//! many requests about many jobs are handled at once; what becomes of each job is the intake's. A request whose body has not arrived must
+//! never take the place of another: its sender alone decides how long that lasts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,22 +31,38 @@ const NO_ROOM_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Room for requests about many jobs, shared by all of them. Clones are the same room.
 #[derive(Debug, Clone)]
-pub struct Batches(Arc<Semaphore>);
+pub struct Batches {
+    submitted: Arc<Semaphore>,
+    dealt: Arc<Semaphore>,
+}
 
 impl Default for Batches {
-    /// Room for `limits::BATCHES_OPEN_MAX`.
+    /// Room for `limits::BATCHES_OPEN_MAX` and, apart from those, for `limits::DEALS_OPEN_MAX`.
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(limits::BATCHES_OPEN_MAX)))
+        Self {
+            submitted: Arc::new(Semaphore::new(limits::BATCHES_OPEN_MAX)),
+            dealt: Arc::new(Semaphore::new(limits::DEALS_OPEN_MAX)),
+        }
     }
 }
 
 impl Batches {
-    pub(super) fn open(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        self.0.clone().try_acquire_owned().map_err(|_| {
-            Problem::new(Code::Busy, "As many requests about many jobs are open as this process holds; nothing has happened.")
-                .after(NO_ROOM_RETRY_AFTER)
-        })
+    /// For a batch, until its answer is written.
+    pub(super) fn submit(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        open(&self.submitted)
     }
+
+    /// For a request to deal with dead jobs, while it is dealt with.
+    pub(super) fn deal(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        open(&self.dealt)
+    }
+}
+
+fn open(room: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+    room.clone().try_acquire_owned().map_err(|_| {
+        Problem::new(Code::Busy, "As many requests about many jobs are open as this process holds; nothing has happened.")
+            .after(NO_ROOM_RETRY_AFTER)
+    })
 }
 
 /// Submits many jobs in one request.
@@ -70,9 +87,9 @@ impl Batches {
     ),
 )]
 pub async fn submit(State(state): State<Arc<ProducerState>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let open = state.batches.open()?;
     let (key, trace) = (idempotency_key(&headers)?, traceparent(&headers));
     let request = state.bodies.read_with(&headers, body, move |body| read(body, trace.as_deref())).await?;
+    let open = state.batches.submit()?;
     let (jobs, acceptance) = request.value;
     let outcomes = state.intake.submit_batch(Batch { jobs, key, acceptance }).await.map_err(refusal::problem)?;
     if acceptance == Acceptance::Whole && outcomes.iter().any(Result::is_err) {

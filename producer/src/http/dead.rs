@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use axum::{
+    Json,
     body::Body,
     extract::State,
-    http::{HeaderMap, header},
+    http::HeaderMap,
     response::{IntoResponse, Response},
 };
 use siding_core::{
-    api::{DeadAnswer, DeadRequest, answer::keeping},
+    api::{DeadAnswer, DeadRequest},
     limits,
     problem::{Code, Problem, WrongValue},
 };
@@ -51,14 +52,16 @@ pub async fn drop(State(state): State<Arc<ProducerState>>, headers: HeaderMap, b
 }
 
 async fn deal(state: &ProducerState, headers: &HeaderMap, body: Body, how: How) -> Result<Response, Problem> {
-    let open = state.batches.open()?;
     let request: DeadRequest = state.bodies.read(headers, body).await?.value;
     let dry_run = request.dry_run;
     let deal = Deal { which: which(request)?, how, dry_run };
-    let dealt = state.intake.deal_with_dead(deal).await.map_err(refusal::problem)?;
+    let dealt = {
+        // It bounds the inputs in hand. The answer has ids alone, and whoever is slow to read it holds up nobody.
+        let _open = state.batches.deal()?;
+        state.intake.deal_with_dead(deal).await.map_err(refusal::problem)?
+    };
     let answer = DeadAnswer { dry_run, count: dealt.jobs.len(), jobs: dealt.jobs, skipped: dealt.skipped, more: dealt.more };
-    let answer = serde_json::to_vec(&answer).map_err(|error| Problem::internal(&error))?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], keeping(answer, open)).into_response())
+    Ok(Json(answer).into_response())
 }
 
 fn which(request: DeadRequest) -> Result<Which, Problem> {

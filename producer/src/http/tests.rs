@@ -102,6 +102,7 @@ impl Service {
             repository: repository.clone(),
             blobs: blobs.clone(),
             submissions: store.clone(),
+            jobs: store.clone(),
             dead: store.clone(),
             outbox,
             bus,

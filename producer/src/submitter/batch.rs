@@ -8,13 +8,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use siding_core::{
     broker::Hint,
     error::Classified,
-    id::IdempotencyKey,
+    id::{IdempotencyKey, JobId},
     limits,
     retry::{Policy, retry},
     store::{Acceptance, JobRecord, NewJob, Submitted},
 };
 
-use super::{Entered, Fitting, Submitter, internal, stopping, store_failed};
+use super::{Entered, Fitting, Submitter, Under, internal, stopping, store_failed};
 use crate::submit::{Accepted, Batch, Refusal, Submission};
 
 /// What became of each job of a batch.
@@ -76,6 +76,7 @@ impl Submitter {
 
     /// One transaction. A repeat after an unknown outcome is safe: the ids are given, so the rows would be found as existing.
     async fn commit_batch(&self, fit: Vec<Fitting>, acceptance: Acceptance) -> Result<Outcomes, Refusal> {
+        let chosen: Vec<Option<JobId>> = fit.iter().map(|fitting| fitting.submission.id).collect();
         let stored = stream::iter(fit).map(|fitting| self.with_stored_input(fitting)).buffered(limits::BATCH_BLOBS_AT_ONCE);
         let jobs: Vec<NewJob> = stored.try_collect().await?;
         let submissions = &self.parts.submissions;
@@ -84,7 +85,8 @@ impl Submitter {
             self.parts.metrics.store_error("submit");
             store_failed(error.transience(), error)
         })?;
-        Ok(jobs.iter().zip(submitted).map(|(job, submitted)| self.tell(job.id, submitted)).collect())
+        let under = jobs.iter().zip(chosen).map(|(job, chosen)| Under::of(job, chosen));
+        Ok(under.zip(submitted).map(|(under, submitted)| self.tell(under, submitted)).collect())
     }
 
     /// Offers what is due at once. What is not, or finds no place in the window, is left to the relay, which is woken once.

@@ -11,11 +11,11 @@ use siding_core::{
     id::JobId,
     limits,
     retry::{Policy, retry},
-    store::{self, Acceptance, Dropped, JobRecord, NewJob, Page, Submitted},
+    store::{self, Acceptance, DeadFilter, Dropped, JobRecord, NewJob, Page, Submitted},
     telemetry::DealtWith,
 };
 
-use super::{Submitter, stopping, store_failed};
+use super::{Submitter, Under, stopping, store_failed};
 use crate::{
     admission,
     submit::{Deal, Dealt, How, Refusal, Which},
@@ -23,13 +23,21 @@ use crate::{
 
 impl Submitter {
     pub(super) async fn deal_with(&self, deal: Deal) -> Result<Dealt, Refusal> {
-        let (jobs, more) = self.meant(&deal.which).await?;
+        if deal.dry_run {
+            return self.look_at(&deal.which).await;
+        }
+        let (jobs, more) = match &deal.which {
+            Which::Jobs(jobs) => (each_once(jobs), false),
+            Which::Matching { filter, limit } => {
+                let (found, more) = self.matching(filter, *limit).await?;
+                (found.into_iter().map(|job| job.id).collect(), more)
+            }
+        };
         let mut dealt = Dealt { more, ..Dealt::default() };
         for group in jobs.chunks(limits::GROUP_ROWS_MAX) {
-            let done = match (deal.how, deal.dry_run) {
-                (_, true) => self.look_at(group, &mut dealt).await,
-                (How::Replay, false) => self.replay(group, &mut dealt).await,
-                (How::Drop, false) => self.drop_dead(group, &mut dealt).await,
+            let done = match deal.how {
+                How::Replay => self.replay(group, &mut dealt).await,
+                How::Drop => self.drop_dead(group, &mut dealt).await,
             };
             match done {
                 Ok(()) => {}
@@ -48,33 +56,36 @@ impl Submitter {
         Ok(dealt)
     }
 
-    /// The jobs, each once, and whether more match than may be dealt with.
-    async fn meant(&self, which: &Which) -> Result<(Vec<JobId>, bool), Refusal> {
-        match which {
-            Which::Jobs(jobs) => {
-                let mut seen = HashSet::new();
-                Ok((jobs.iter().copied().filter(|job| seen.insert(*job)).collect(), false))
-            }
-            Which::Matching { filter, limit } => {
-                let page = Page { before: None, limit: limit + 1 };
-                let found = retry(Policy::StoreRequest, || self.parts.dead.dead(filter, page)).await;
-                let mut found = found.map_err(|error| self.not_dealt_with(error))?;
-                let more = found.len() > *limit;
-                found.truncate(*limit);
-                Ok((found.into_iter().map(|job| job.id).collect(), more))
-            }
-        }
+    /// The dead jobs that match, and whether more do than may be dealt with.
+    async fn matching(&self, filter: &DeadFilter, limit: usize) -> Result<(Vec<JobRecord>, bool), Refusal> {
+        let page = Page { before: None, limit: limit + 1 };
+        let found = retry(Policy::StoreRequest, || self.parts.dead.dead(filter, page)).await;
+        let mut found = found.map_err(|error| self.not_dealt_with(error))?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Ok((found, more))
     }
 
-    async fn look_at(&self, group: &[JobId], dealt: &mut Dealt) -> Result<(), Refusal> {
-        let found = retry(Policy::StoreRequest, || self.parts.dead.with_inputs(group)).await;
-        for (id, found) in group.iter().zip(found.map_err(|error| self.not_dealt_with(error))?) {
-            match found.map(|(job, _)| job) {
-                Some(job) if job.is_dead() => dealt.jobs.push(DeadOutcome { id: *id, retried_by: None }),
-                job => dealt.skip(*id, job.as_ref()),
+    /// Tells which would be dealt with. Their inputs, which are up to 64 MiB, are of no interest for that.
+    async fn look_at(&self, which: &Which) -> Result<Dealt, Refusal> {
+        let mut dealt = Dealt::default();
+        match which {
+            Which::Matching { filter, limit } => {
+                let (found, more) = self.matching(filter, *limit).await?;
+                dealt.jobs = found.iter().map(|job| DeadOutcome { id: job.id, retried_by: None }).collect();
+                dealt.more = more;
+            }
+            Which::Jobs(jobs) => {
+                for id in each_once(jobs) {
+                    let found = retry(Policy::StoreRequest, || self.parts.jobs.get(id)).await;
+                    match found.map_err(|error| self.not_dealt_with(error))? {
+                        Some(job) if job.is_dead() => dealt.jobs.push(DeadOutcome { id, retried_by: None }),
+                        job => dealt.skip(id, job.as_ref()),
+                    }
+                }
             }
         }
-        Ok(())
+        Ok(dealt)
     }
 
     /// Runs the dead ones of `group` again, in one transaction that marks them.
@@ -102,12 +113,12 @@ impl Submitter {
         let submitted = retry(Policy::StoreRequest, || submissions.submit_as(jobs.clone(), Acceptance::Replays)).await;
         let submitted = submitted.map_err(|error| self.not_dealt_with(error))?;
         let mut all_offered = true;
-        for (first, submitted) in firsts.iter().zip(submitted) {
+        for ((first, job), submitted) in firsts.iter().zip(&jobs).zip(submitted) {
             match submitted {
                 // Somebody has dealt with it since it was read.
                 Submitted::NotDead => dealt.skip(first.id, Some(first)),
                 submitted => {
-                    let job = self.tell(first.id, submitted)?.job;
+                    let job = self.tell(Under::of(job, None), submitted)?.job;
                     all_offered &= self.offer(&job);
                     self.tell_dealt_with(first, DealtWith::Replayed, Some(job.id));
                     dealt.jobs.push(DeadOutcome { id: first.id, retried_by: Some(job.id) });
@@ -145,6 +156,11 @@ impl Submitter {
         self.parts.metrics.store_error("dead");
         store_failed(error.transience(), error)
     }
+}
+
+fn each_once(jobs: &[JobId]) -> Vec<JobId> {
+    let mut seen = HashSet::new();
+    jobs.iter().copied().filter(|job| seen.insert(*job)).collect()
 }
 
 impl Dealt {

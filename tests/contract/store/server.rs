@@ -26,6 +26,8 @@ use super::given::{claim, new_job};
 
 /// Longest wait of these stores, in milliseconds.
 const PATIENCE_MS: u64 = 300;
+/// Claims that a test tries to stop in the middle.
+const STOPS_MAX: usize = 50;
 /// Far above any wait of these stores: a bound that tells a hang from a slow machine.
 const NO_HANG: Duration = Duration::from_secs(20);
 
@@ -137,7 +139,10 @@ async fn more_callers_than_connections_wait_their_turn_and_are_refused_in_time()
     let schema = Schema::new().await;
     let store = connect(schema.url()).await.expect("connect");
     let job = one_job(&store).await;
-    let answers = join_all((0..64).map(|_| store.get(job))).await;
+    // Patience for a machine that is busy with everything else: that they take turns is asked here, not how fast.
+    let patient = config::Store { busy_timeout_ms: 15_000, statement_timeout_ms: 15_000, ..settings(schema.url()) };
+    let patient = PostgresStore::connect(&patient).await.expect("connect");
+    let answers = join_all((0..64).map(|_| patient.get(job))).await;
     assert!(answers.iter().all(Result::is_ok), "short calls take turns: {answers:?}");
     let held = Open::begin(schema.url(), "LOCK TABLE job").await;
     let started = Instant::now();
@@ -153,25 +158,31 @@ async fn a_transaction_of_a_process_that_stands_still_is_ended_and_holds_up_nobo
     let schema = Schema::new().await;
     let patient = config::Store { busy_timeout_ms: 15_000, statement_timeout_ms: 15_000, ..settings(schema.url()) };
     let store = PostgresStore::connect(&patient).await.expect("connect");
-    let jobs: Vec<_> = (0..2).map(|_| new_job()).collect();
-    let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
-    store.submit(jobs).await.expect("submit");
-    let claims: Vec<_> = ids.iter().map(|id| claim(*id)).collect();
-    // Polled until its rows are locked, and then no more: as a process that was stopped with SIGSTOP.
-    let mut stopped = std::pin::pin!(store.claim(WorkerId::generate(), &claims));
-    eventually("the claim holds its locks", NO_HANG, || {
-        let polled = stopped.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        let seen = shell(&schema);
-        async move {
-            assert!(polled.is_pending(), "it was to be stopped in the middle");
-            match seen.run("SELECT * FROM job FOR UPDATE NOWAIT").await {
-                Ok(()) => Err("nothing is locked".to_owned()),
-                Err(_) => Ok(()),
+    for _ in 0..STOPS_MAX {
+        let jobs: Vec<_> = (0..2).map(|_| new_job()).collect();
+        let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+        store.submit(jobs).await.expect("submit");
+        let claims: Vec<_> = ids.iter().map(|id| claim(*id)).collect();
+        // Polled until its rows are locked, and then no more: as a process that was stopped with SIGSTOP.
+        let mut stopped = std::pin::pin!(store.claim(WorkerId::generate(), &claims));
+        let ended = eventually("the claim holds its locks or has ended", NO_HANG, || {
+            let polled = stopped.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            let seen = shell(&schema);
+            async move {
+                match seen.run("SELECT * FROM job FOR UPDATE NOWAIT").await {
+                    _ if polled.is_ready() => Ok(true),
+                    Ok(()) => Err("nothing is locked".to_owned()),
+                    Err(_) => Ok(false),
+                }
             }
+        });
+        // On a busy machine a claim may go through between two looks: the next one is to be stopped.
+        if !ended.await {
+            assert!(store.cancel(ids).await.expect("the server has ended it").iter().all(Option::is_some));
+            return;
         }
-    })
-    .await;
-    assert!(store.cancel(ids).await.expect("the server has ended it").iter().all(Option::is_some));
+    }
+    panic!("of {STOPS_MAX} claims none was stopped in the middle");
 }
 
 #[tokio::test]
@@ -191,13 +202,14 @@ async fn a_store_whose_connections_were_cut_goes_on_with_new_ones() {
 }
 
 #[tokio::test]
-async fn a_server_that_only_reads_is_read_only() {
+async fn a_server_that_only_reads_is_unavailable_until_its_successor_writes() {
     let schema = Schema::new().await;
     let url = format!("{}&options[default_transaction_read_only]=on", schema.url());
     let store = connect(&url).await.expect("looking is allowed");
     let refused = [store.submit(vec![new_job()]).await.map(drop), store.end_all_leases().await.map(drop)];
     for refused in refused {
-        assert!(matches!(refused, Err(Error::ReadOnly(_))), "{refused:?}");
+        // A server that was demoted, and whose successor takes over soon: what is to be recorded is kept meanwhile.
+        assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
     }
     assert_eq!(store.backlog(10).await.expect("reading goes on"), 0);
 }

@@ -10,7 +10,7 @@ use siding_tests::harness::{
     eventually,
 };
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_siding-under-test");
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_siding-under-test");
 /// How long a job may take over an outage.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long any answer may take, whatever is broken: no request hangs.
@@ -96,18 +96,10 @@ impl System {
         .await;
     }
 
-    /// A metric of the producer: the sum over its labels; 0 when it has not been counted yet.
-    pub async fn metric(&self, name: &str) -> f64 {
-        let text = self.http.get(format!("{}/metrics", self.producer.url)).send().await.expect("an answer");
-        let text = text.text().await.expect("text");
-        let lines = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
-        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
-    }
-
     /// Waits until a metric of the producer is as told.
     pub async fn metric_is(&self, name: &str, holds: impl Fn(f64) -> bool) {
         eventually(name, PATIENCE, || async {
-            let value = self.metric(name).await;
+            let value = self.producer.metric(name).await;
             if holds(value) { Ok(()) } else { Err(format!("{name} is {value}")) }
         })
         .await;

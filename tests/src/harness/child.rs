@@ -3,7 +3,12 @@
 
 mod cluster;
 
-use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use siding_client::Client;
 use siding_core::{clock::SystemClock, config::Settings, id::LaneName};
@@ -13,7 +18,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{invariants, models};
+use super::{eventually, invariants, models};
 use siding::seams::{self, Place, Seams};
 
 pub use cluster::{Cluster, Urls};
@@ -30,6 +35,7 @@ pub struct ChildProcess {
     /// Where it listens.
     pub url: String,
     child: Child,
+    log: PathBuf,
 }
 
 impl ChildProcess {
@@ -70,7 +76,7 @@ impl ChildProcess {
         let Some(url) = url else {
             panic!("{program} did not start: {}", std::fs::read_to_string(log).unwrap_or_default());
         };
-        Self { url: url.to_owned(), child }
+        Self { url: url.to_owned(), child, log: log.to_owned() }
     }
 
     /// Kills it with SIGKILL and reaps it.
@@ -89,6 +95,42 @@ impl ChildProcess {
         let status =
             tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it dies in time").expect("it can be waited for");
         assert!(status.code().is_none(), "it was to die by a signal, not to end with {status}");
+    }
+
+    /// What it has logged, from the level that its `RUST_LOG` says (`warn` when the test sets none).
+    ///
+    /// # Panics
+    /// When the log cannot be read.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("its log can be read")
+    }
+
+    /// A metric as its `/metrics` says it now: `name`, or `name{label="value"}` for a part of it. The sum over all other labels; 0 when nothing was
+    /// counted yet.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let (name, label) = series.split_once('{').map_or((series, ""), |(name, label)| (name, label.trim_end_matches('}')));
+        let asked = async { reqwest::get(format!("{}/metrics", self.url)).await?.text().await };
+        let text = tokio::time::timeout(PATIENCE, asked).await.expect("it answers in time").expect("text");
+        let lines = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        lines.filter(|line| line.contains(label)).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
+    /// Waits until it stands still, because it has stopped itself at a point (`kill_points::PAUSE_VARIABLE`).
+    ///
+    /// # Panics
+    /// When it goes on.
+    pub async fn stands_still(&self) {
+        let id = self.child.id().expect("it is not reaped");
+        eventually("the process stands still", PATIENCE, || async {
+            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).map_err(|error| error.to_string())?;
+            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            if state == Some('T') { Ok(()) } else { Err(format!("its state is {state:?}")) }
+        })
+        .await;
     }
 
     /// Stops it where it is (SIGSTOP): its connections stay open and it does nothing.

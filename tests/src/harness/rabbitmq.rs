@@ -7,6 +7,7 @@ use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
     options::{
         BasicGetOptions, BasicPublishOptions, BasicRejectOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
+        QueuePurgeOptions,
     },
     types::FieldTable,
 };
@@ -134,6 +135,14 @@ impl Outside {
         let found = self.channel().await.queue_declare(queue.into(), passive, FieldTable::default()).await;
         let found = found.expect("there is such a queue");
         (found.message_count(), found.consumer_count())
+    }
+
+    /// Empties a queue.
+    ///
+    /// # Panics
+    /// When it cannot be emptied.
+    pub async fn purge(&self, queue: &str) {
+        self.channel().await.queue_purge(queue.into(), QueuePurgeOptions { nowait: false }).await.expect("it can be emptied");
     }
 
     /// Deletes a queue with all that is in it.

@@ -10,7 +10,6 @@ use std::{
 
 use siding_core::model::locate;
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
 
 /// `python3` runs this folder.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../compose/services");
@@ -152,7 +151,7 @@ impl Private {
         let owner = std::process::id().to_string();
         let mut arguments = vec!["start", self.kind.name(), "--owner", owner.as_str()];
         arguments.extend(self.durable.then_some("--durable"));
-        let answer = self.script(&arguments, &[], "").await.unwrap_or_else(|told| panic!("{told}"));
+        let answer = self.script(&arguments, &[]).await.unwrap_or_else(|told| panic!("{told}"));
         let mut values = values(&answer);
         self.url = values.remove("URL").expect("the script says where it is");
         self.pid = values.remove("PID").expect("the script says which process it is").parse().expect("a number");
@@ -163,7 +162,7 @@ impl Private {
     /// # Panics
     /// When it does not end.
     pub async fn stop(&mut self) {
-        self.script(&["stop"], &[], "").await.unwrap_or_else(|told| panic!("{told}"));
+        self.script(&["stop"], &[]).await.unwrap_or_else(|told| panic!("{told}"));
     }
 
     /// Kills it with everything that it has started, as a power cut of its machine would, and returns when all are gone.
@@ -213,18 +212,20 @@ impl Private {
     /// # Panics
     /// When it fails, or the server is another one.
     pub async fn ctl(&self, arguments: &[&str]) -> String {
-        self.ask(arguments, "").await.unwrap_or_else(|told| panic!("{told}"))
+        self.script(&["ctl"], arguments).await.unwrap_or_else(|told| panic!("{told}"))
     }
 
-    /// What `rabbitmqctl`, or a superuser's `psql`, answers to these arguments and this input, or what it complains of.
+    /// What `rabbitmqctl`, or a superuser's `psql`, answers to these arguments and a file with this text, or what it complains of.
     ///
     /// # Errors
     /// The complaint, when it fails.
     ///
     /// # Panics
     /// When it cannot be run.
-    pub async fn ask(&self, arguments: &[&str], input: &str) -> Result<String, String> {
-        self.script(&["ctl"], arguments, input).await
+    pub async fn ask(&self, arguments: &[&str], text: &str) -> Result<String, String> {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+        std::fs::write(file.path(), text).expect("it can be written");
+        self.script(&["ctl", "--file", file.path().to_str().expect("UTF-8")], arguments).await
     }
 
     /// Host and port, as they stand in its URL.
@@ -243,18 +244,13 @@ impl Private {
         parents.keys().copied().filter(is_ours).collect()
     }
 
-    async fn script(&self, verb: &[&str], command: &[&str], input: &str) -> Result<String, String> {
+    async fn script(&self, verb: &[&str], command: &[&str]) -> Result<String, String> {
         let mut call = tokio::process::Command::new("python3");
         call.arg(SCRIPT).args(verb).arg("--dir").arg(self.folder.path());
         if !command.is_empty() {
             call.arg("--").args(command);
         }
-        let call = call.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut call = call.expect("python3 is installed");
-        let mut stdin = call.stdin.take().expect("it is piped");
-        stdin.write_all(input.as_bytes()).await.expect("it reads, or is small");
-        drop(stdin);
-        let done = call.wait_with_output().await.expect("it can be waited for");
+        let done = call.stdin(Stdio::null()).output().await.expect("python3 is installed");
         if done.status.success() {
             return Ok(String::from_utf8(done.stdout).expect("it writes UTF-8"));
         }

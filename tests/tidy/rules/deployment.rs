@@ -14,6 +14,8 @@ const COMPOSE: &str = "compose/compose.yaml";
 const DEFAULTS: &str = include_str!("../../../core/src/config/defaults.toml");
 const COMMANDS: &str = include_str!("../../../compose/siding/src/cli/args.rs");
 const FLAGS: &str = include_str!("../../../compose/siding/src/cli/args/settings.rs");
+/// What a stop may take beyond `server.unready_ms` and `worker.drain_ms`: the sum of the steps' patience that docs/architecture.md lists.
+const STOP_STEPS_SECS: u64 = 40;
 const PASSWORDS: &str = include_str!("../../../compose/passwords.py");
 
 /// Variables that are no settings, and the file that reads each.
@@ -137,10 +139,28 @@ pub fn secrets(tree: &Tree) -> Vec<Violation> {
     violations
 }
 
+fn settings_of_the_deployment() -> siding_core::config::Settings {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../compose/siding.toml");
+    siding_core::config::Settings::load(Some(&file)).unwrap_or_else(|error| panic!("{error}"))
+}
+
 #[test]
 fn the_settings_of_the_deployment_are_valid() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../compose/siding.toml");
-    if let Err(error) = siding_core::config::Settings::load(Some(&file)) {
-        panic!("{error}");
-    }
+    settings_of_the_deployment();
+}
+
+#[test]
+fn a_container_is_given_the_time_that_its_stop_may_take() {
+    let tree = Tree::of_repository();
+    let text = |path: &str| tree.0.get(path).unwrap_or_else(|| panic!("{path} is missing")).text.as_str();
+    // Both pages name what all steps but the two settings take together.
+    let (architecture, deploy) = (text("docs/architecture.md"), text("docs/deploy.md"));
+    assert!(architecture.contains(&format!("{STOP_STEPS_SECS} s,\n`server.unready_ms` and `worker.drain_ms` at worst")));
+    assert!(deploy.contains(&format!("`server.unready_ms` + `worker.drain_ms` + {STOP_STEPS_SECS} s before SIGKILL")));
+    let settings = settings_of_the_deployment();
+    let needed_ms = settings.server.unready_ms + settings.worker.drain_ms + STOP_STEPS_SECS * 1_000;
+    // The roles' own is the first; the servers have theirs.
+    let granted = text(COMPOSE).split("stop_grace_period: ").nth(1).and_then(|rest| rest.split_once('s')?.0.parse::<u64>().ok());
+    let granted_ms = granted.expect("the roles are given a number of seconds") * 1_000;
+    assert!(granted_ms >= needed_ms, "{granted_ms} ms are given, {needed_ms} ms may be taken");
 }

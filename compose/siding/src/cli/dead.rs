@@ -1,7 +1,8 @@
 //! `siding dead list|show|replay|drop`: jobs that failed and that nobody has dealt with. A replay or drop goes on, request by request, until
-//! nothing that is meant is left; ended in the middle, the same command goes on.
+//! nothing that is meant is left; ended in the middle, the same command goes on. It never deals with what fails after it has begun.
 
 use siding_client::{Client, DeadFilter, Deal, Dealt, Event, EventKind, Job, JobId};
+use siding_core::{api::Rfc3339, clock::Timestamp};
 
 use super::{
     args::{DeadCommand, DeadListArgs, DealArgs},
@@ -103,26 +104,8 @@ async fn show(client: &Client, output: &Output, id: JobId) -> Result<(), Failed>
 }
 
 async fn deal(client: &Client, output: &Output, args: DealArgs, how: How) -> Result<(), Failed> {
-    let (mut count, mut skipped) = (0, 0);
-    if args.ids.is_empty() {
-        let filter = DeadFilter::from(args.filter);
-        loop {
-            let left = args.limit.unwrap_or(usize::MAX) - count;
-            if left == 0 {
-                break;
-            }
-            let dealt = ask(client, Deal::matching(filter.clone()).at_most(left.min(DEAL_JOBS)), args.dry_run, how).await?;
-            print(output, &dealt, how)?;
-            count += dealt.jobs.len();
-            // A dry run leaves them dead: another one would tell the same again.
-            if dealt.dry_run && dealt.more && count < args.limit.unwrap_or(usize::MAX) {
-                output.note(&format!("there are more than these {count}"));
-            }
-            if dealt.dry_run || !dealt.more || dealt.jobs.is_empty() {
-                break;
-            }
-        }
-    }
+    let mut skipped = 0;
+    let mut count = if args.ids.is_empty() { deal_matching(client, output, &args, how).await? } else { 0 };
     for ids in args.ids.chunks(DEAL_JOBS) {
         let dealt = ask(client, Deal::jobs(ids.iter().copied()), args.dry_run, how).await?;
         print(output, &dealt, how)?;
@@ -140,6 +123,38 @@ async fn deal(client: &Client, output: &Output, args: DealArgs, how: How) -> Res
         0 => Ok(()),
         _ => Err(Failed::Usage(format!("{skipped} of the jobs are not dead"))),
     }
+}
+
+/// Deals with what matches, request by request. Returns how many jobs that were.
+async fn deal_matching(client: &Client, output: &Output, args: &DealArgs, how: How) -> Result<usize, Failed> {
+    let filter = failed_so_far(client, args.filter.clone().into()).await?;
+    let mut count = 0;
+    loop {
+        let left = args.limit.unwrap_or(usize::MAX) - count;
+        if left == 0 {
+            break;
+        }
+        let dealt = ask(client, Deal::matching(filter.clone()).at_most(left.min(DEAL_JOBS)), args.dry_run, how).await?;
+        print(output, &dealt, how)?;
+        count += dealt.jobs.len();
+        // A dry run leaves them dead: another one would tell the same again.
+        if dealt.dry_run && dealt.more && count < args.limit.unwrap_or(usize::MAX) {
+            output.note(&format!("there are more than these {count}"));
+        }
+        if dealt.dry_run || !dealt.more || dealt.jobs.is_empty() {
+            break;
+        }
+    }
+    Ok(count)
+}
+
+/// The filter up to the newest failure that it matches now. A replay that fails matches a filter without an end, and as the newest: the next
+/// request would run it again, and so on, and never come to the oldest.
+async fn failed_so_far(client: &Client, filter: DeadFilter) -> Result<DeadFilter, Failed> {
+    let newest = client.dead(&filter, Some(1), None).await?.jobs.pop();
+    // The service's time of that failure, and not the time of this machine: their clocks may differ. None at all: before any failure.
+    let end = newest.and_then(|job| job.finished_at_ms).map_or(Timestamp(0), |at| Timestamp(at + 1));
+    Ok(DeadFilter { failed_until: Some(Rfc3339(end).to_string()), ..filter })
 }
 
 async fn ask(client: &Client, deal: Deal, dry_run: bool, how: How) -> Result<Dealt, Failed> {

@@ -14,6 +14,7 @@ use siding_core::{
 use siding_producer::{
     dead_letters, dispatch,
     intake::Intake,
+    lost,
     submitter::{self, Submitter},
     sweep,
 };
@@ -59,28 +60,7 @@ impl Producer {
                 unpublished_max: settings.submit.unpublished_max,
             },
         );
-        sweep::start(
-            &drain,
-            sweep::Parts {
-                store: seams.attempts.clone(),
-                bus: seams.bus.clone(),
-                clock: seams.clock.clone(),
-                metrics: metrics.clone(),
-                every: settings.sweep_poll(),
-            },
-        );
-        dead_letters::start(
-            &drain,
-            dead_letters::Parts {
-                letters: seams.dead_letters.clone(),
-                publisher: seams.publisher.clone(),
-                jobs: seams.jobs.clone(),
-                outbox: seams.dispatch.clone(),
-                lanes: lanes.clone(),
-                clock: seams.clock.clone(),
-                metrics: metrics.clone(),
-            },
-        );
+        start_rescue(&drain, seams, settings, &lanes, metrics);
         let offload = Offload::new(&drain);
         let intake = Submitter::start(
             &drain,
@@ -89,6 +69,7 @@ impl Producer {
                 blobs: seams.blobs.clone(),
                 offload: offload.clone(),
                 submissions: seams.submissions.clone(),
+                jobs: seams.jobs.clone(),
                 dead: seams.dead.clone(),
                 outbox,
                 bus: seams.bus.clone(),
@@ -115,4 +96,43 @@ impl Producer {
         drop(self.intake);
         self.drain.stopped(patience).await
     }
+}
+
+/// The loops that find what was lost: leases that are over, dead letters, messages that are in no queue.
+fn start_rescue(drain: &Drain, seams: &Seams, settings: &Settings, lanes: &Lanes, metrics: &Arc<Metrics>) {
+    sweep::start(
+        drain,
+        sweep::Parts {
+            store: seams.attempts.clone(),
+            bus: seams.bus.clone(),
+            clock: seams.clock.clone(),
+            metrics: metrics.clone(),
+            every: settings.sweep_poll(),
+        },
+    );
+    dead_letters::start(
+        drain,
+        dead_letters::Parts {
+            letters: seams.dead_letters.clone(),
+            publisher: seams.publisher.clone(),
+            jobs: seams.jobs.clone(),
+            outbox: seams.dispatch.clone(),
+            lanes: lanes.clone(),
+            clock: seams.clock.clone(),
+            metrics: metrics.clone(),
+        },
+    );
+    lost::start(
+        drain,
+        lost::Parts {
+            consumer: seams.consumer.clone(),
+            jobs: seams.jobs.clone(),
+            outbox: seams.dispatch.clone(),
+            bus: seams.bus.clone(),
+            lanes: lanes.clone(),
+            clock: seams.clock.clone(),
+            metrics: metrics.clone(),
+            lost_after: Duration::from_millis(settings.dispatch.lost_after_ms),
+        },
+    );
 }

@@ -133,6 +133,11 @@ impl Unsettled {
         Self { acker: Some(acker), origin: origin.clone() }
     }
 
+    /// Whether the broker has taken it back: its channel or its pair is gone.
+    fn is_stale(&self) -> bool {
+        self.origin.link.ended.is_cancelled() || self.acker.as_ref().is_none_or(|acker| !acker.usable())
+    }
+
     pub(super) async fn ack(mut self) -> Result<(), Error> {
         let acker = self.acker.take().ok_or(Error::Stale)?;
         settled(&self.origin.link, acker.ack(BasicAckOptions { multiple: false })).await
@@ -200,7 +205,8 @@ impl Delivery for RabbitDelivery {
     }
 
     fn redelivered(&self) -> bool {
-        self.redelivered
+        // A stale one proves nothing: the broker may have handed the message to somebody else since, who holds the job in good health.
+        self.redelivered && !self.unsettled.is_stale()
     }
 
     async fn ack(self: Box<Self>) -> Result<(), Error> {

@@ -26,6 +26,9 @@ use crate::{
     id::LaneName,
 };
 
+/// Messages besides readable letters that one look takes: a heap of foreign ones must not keep it busy past the stop signal.
+const OTHERS_MAX: usize = 64;
+
 /// What kind of message tells a loss.
 const LOSS: &str = "siding.loss";
 
@@ -33,14 +36,18 @@ const LOSS: &str = "siding.loss";
 pub(super) async fn take(origin: &Arc<Origin>, topology: &Topology, letters_max: usize) -> Result<DeadLettersFound, Error> {
     let mut letters: Vec<Box<dyn Delivery>> = Vec::new();
     let mut losses: Vec<Box<dyn Loss>> = Vec::new();
-    while letters.len() < letters_max {
+    let mut others = 0;
+    while letters.len() < letters_max && others < OTHERS_MAX {
         let get = origin.channel.basic_get(topology.dead().clone(), BasicGetOptions { no_ack: false });
         let Some(got) = origin.link.call(get).await? else { break };
         if let Some(Lost::V1 { lanes }) = lost(&got.delivery) {
+            others += 1;
             losses.push(Box::new(RabbitLoss { lanes, unsettled: Unsettled::new(got.delivery.acker, origin) }));
         } else if serde_json::from_slice::<Envelope>(&got.delivery.data).is_ok() {
             letters.extend(RabbitDelivery::read(got.delivery, origin).map(|letter| Box::new(letter) as Box<dyn Delivery>));
-        } else if !move_unreadable(origin, topology.unreadable(), got.delivery).await? {
+        } else if move_unreadable(origin, topology.unreadable(), got.delivery).await? {
+            others += 1;
+        } else {
             // It stays where it is, and so does what is behind it, until there is room.
             break;
         }

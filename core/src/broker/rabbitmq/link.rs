@@ -14,10 +14,7 @@ use lapin::{
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    errors, greeting,
-    topology::{DeclareError, Topology},
-};
+use super::{errors, greeting, topology::Topology};
 use crate::{
     broker::{Error, Standing},
     config, limits,
@@ -76,7 +73,7 @@ pub(super) enum End {
     Deaf,
     /// A queue seemed to be missing and could not be declared anew.
     #[error("a missing queue could not be declared")]
-    Undeclared(#[source] DeclareError),
+    Undeclared(#[source] lapin::Error),
     /// The broker did not answer a declaration in time.
     #[error("the broker does not answer")]
     Silent,
@@ -87,10 +84,7 @@ impl Link {
     pub(super) async fn open(uri: &AMQPUri, settings: &config::Broker, topology: &Topology) -> Result<Opened, Error> {
         let opening = async {
             let greeting = greeting::hear(uri).await.map_err(|error| Error::Unavailable(Some(error.into())))?;
-            let opened = Self::open_greeted(uri, settings, topology).await.map_err(|error| match error {
-                DeclareError::Refused(error) => errors::of_opening(error),
-                untold @ DeclareError::LossUntold => Error::Unavailable(Some(untold.into())),
-            })?;
+            let opened = Self::open_greeted(uri, settings, topology).await.map_err(errors::of_opening)?;
             tracing::info!(
                 broker.product = greeting.product,
                 broker.version = greeting.version,
@@ -105,7 +99,7 @@ impl Link {
         }
     }
 
-    async fn open_greeted(uri: &AMQPUri, settings: &config::Broker, topology: &Topology) -> Result<Opened, DeclareError> {
+    async fn open_greeted(uri: &AMQPUri, settings: &config::Broker, topology: &Topology) -> lapin::Result<Opened> {
         let publishing = connect(uri, settings, "publish").await?;
         let consuming = connect(uri, settings, "consume").await?;
         let events = Events { publishing: publishing.events_listener().boxed(), consuming: consuming.events_listener().boxed() };

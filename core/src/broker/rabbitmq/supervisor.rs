@@ -1,7 +1,10 @@
 //! The loop that owns the pair of connections: opens one, serves with it until it ends, pauses, opens the next. It decides when to try
 //! again and tells how the broker stands; it must never try to mend a pair.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     RabbitBroker, hints,
@@ -12,6 +15,9 @@ use crate::{
     error::chain,
     retry::Pauses,
 };
+
+/// A pair that cannot declare what is missing and ends earlier than this has not served.
+const SERVED_MIN: Duration = Duration::from_secs(5);
 
 /// A pair that serves, and what it hears.
 pub(super) type Serving = (Arc<Link>, Events);
@@ -51,9 +57,14 @@ async fn serve_for_ever(broker: &RabbitBroker, mut first: Option<Serving>) {
         };
         let pause = match opened {
             Ok((link, events)) => {
+                let from = Instant::now();
                 let end = link.live(&broker.topology, events, |standing| broker.report.stands(standing)).await;
                 drop_pair(broker, link, &end);
-                pauses.reset();
+                // A pair that could not even declare what is missing, and ended at once for it, is no success: without a longer pause it would
+                // be opened many times a second. A cut is another matter: the next pair may serve for years.
+                if from.elapsed() >= SERVED_MIN || !matches!(end, End::Undeclared(_)) {
+                    pauses.reset();
+                }
                 pauses.longer()
             }
             Err(error) => {

@@ -6,7 +6,7 @@
 //! the queue of dead letters behind it, to which lane queues hand over at least once; a queue for what nobody could read; an exchange
 //! for events and one for control hints, to which each process binds an exclusive queue of its own.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use lapin::{
     Channel, Connection, Consumer, ErrorKind, ExchangeKind,
@@ -33,23 +33,14 @@ const HINT_AGE_MS_MAX: i64 = 60_000;
 const HINT_MESSAGES_MAX: i64 = 10_000;
 /// Hint messages on their way to one process.
 const HINT_PREFETCH: u16 = 64;
+/// How long the word that a queue was lost may take to be confirmed.
+const TELLING_MAX: Duration = Duration::from_secs(2);
 /// A dead letter must not be set aside a second time, into nothing. There is no word for "for ever" that 3.10 and 4.x both know.
 const DELIVERIES_WITHOUT_END: i64 = 1_000_000_000;
 
 /// Looks whether a queue is there. What else it says is not compared.
 pub(super) const PASSIVE: QueueDeclareOptions =
     QueueDeclareOptions { passive: true, durable: true, exclusive: false, auto_delete: false, nowait: false };
-
-/// Why not everything could be declared.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum DeclareError {
-    /// The broker refused, or is gone.
-    #[error("the broker did not take a declaration")]
-    Refused(#[from] lapin::Error),
-    /// A lane's queue is missing, and the broker did not take the word of it; without that, no queue is declared anew.
-    #[error("the broker did not take the word that a queue was lost")]
-    LossUntold,
-}
 
 /// What a region's queues and exchanges are called, and how many messages they take.
 #[derive(Debug)]
@@ -117,7 +108,7 @@ impl Topology {
 
     /// Declares all that is durable. Harmless when it is there already. When a lane has no queue (anymore), that is told among the dead
     /// letters first, and returned: on the publishing connection, because the other one must never publish.
-    pub(super) async fn declare(&self, publishing: &Connection, consuming: &Connection) -> Result<Vec<LaneName>, DeclareError> {
+    pub(super) async fn declare(&self, publishing: &Connection, consuming: &Connection) -> lapin::Result<Vec<LaneName>> {
         let mut channel = consuming.create_channel().await?;
         for exchange in [&self.events, &self.control, &self.dead] {
             self.declare_exchange(consuming, &mut channel, exchange).await?;
@@ -129,8 +120,10 @@ impl Topology {
         let bind = QueueBindOptions { nowait: false };
         channel.queue_bind(self.dead.clone(), self.dead.clone(), ShortString::default(), bind, FieldTable::default()).await?;
         let missing = self.missing(consuming, &mut channel).await?;
-        if !missing.is_empty() && !dead::tell_loss(publishing, &self.dead, missing.clone()).await? {
-            return Err(DeclareError::LossUntold);
+        if !missing.is_empty() && !self.tell_loss(publishing, &missing).await {
+            // A broker that is blocked, or whose dead letters are full, must not cost the other lanes their consumers. The producers' own
+            // look at queues that are empty finds these jobs, only later.
+            tracing::warn!("the loss of a queue could not be told; its jobs are published again when their publications are old");
         }
         for queue in self.lanes.values() {
             let bounds = QueueBounds { deliveries_max: self.deliveries_max, dead_letters_to: Some(self.dead.clone()) };
@@ -138,6 +131,11 @@ impl Topology {
         }
         channel.close(200, "declared".into()).await?;
         Ok(missing)
+    }
+
+    async fn tell_loss(&self, publishing: &Connection, missing: &[LaneName]) -> bool {
+        let telling = dead::tell_loss(publishing, &self.dead, missing.to_vec());
+        tokio::time::timeout(TELLING_MAX, telling).await.is_ok_and(|told| told.unwrap_or(false))
     }
 
     /// The lanes without a queue.

@@ -8,6 +8,7 @@ use sqlx::{Row, query};
 use super::{PostgresStore, errors, relaxed, rows, time::now, write::ids};
 use crate::{
     id::LaneName,
+    limits,
     store::{
         Dispatch, DueJob, Error, Lost, Publication,
         rows::{PublicationRow, array, due_array, limit, ms},
@@ -51,13 +52,14 @@ const NEXT_DUE: &str = concat!(
     now!("$1")
 );
 
-/// Forgets marks that are at least `$2` milliseconds old, of lane `$1` or, where that is NULL, of all. It waits for the disk: a
-/// forgotten mark that comes back would leave its job waiting for a message that is lost.
+/// Forgets at most `$4` marks that are at least `$2` milliseconds old, of lane `$1` or, where that is NULL, of all. It waits for the disk: a
+/// forgotten mark that comes back would leave its job waiting for a message that is lost. It waits for nobody's lock: who holds one is
+/// claiming, marking or ending the job, and what is still lost after that is found by the next look.
 const FORGET: &str = concat!(
     "WITH p AS MATERIALIZED (SELECT id FROM job WHERE state = 'queued' AND published_at IS NOT NULL \
        AND ($1::text IS NULL OR (lane = $1 AND published_at <= ",
     now!("$3"),
-    " - $2::bigint)) ORDER BY id FOR NO KEY UPDATE), \
+    " - $2::bigint)) ORDER BY id LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED), \
      forgotten AS (UPDATE job SET published_at = NULL FROM p WHERE job.id = p.id RETURNING 1) SELECT count(*) FROM forgotten"
 );
 
@@ -88,7 +90,15 @@ impl Dispatch for PostgresStore {
 
     async fn forget_published(&self, lost: &Lost) -> Result<u64, Error> {
         let (lane, older_than) = lost.scope().unzip();
-        let forget = query(FORGET).bind(lane.map(LaneName::as_str)).bind(older_than.map(ms)).bind(self.time.given());
-        rows::count(&self.sessions.rows(forget).await?)
+        // A lost queue may have had a hundred thousand messages: one statement over them would pass its time and start over for ever.
+        let mut forgotten = 0;
+        loop {
+            let forget = query(FORGET).bind(lane.map(LaneName::as_str)).bind(older_than.map(ms)).bind(self.time.given());
+            let group = rows::count(&self.sessions.rows(forget.bind(limit(limits::GROUP_ROWS_MAX))).await?)?;
+            forgotten += group;
+            if group < limits::GROUP_ROWS_MAX as u64 {
+                return Ok(forgotten);
+            }
+        }
     }
 }

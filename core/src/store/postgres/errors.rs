@@ -8,7 +8,6 @@ use crate::store::Error;
 /// SQLSTATEs (<https://www.postgresql.org/docs/current/errcodes-appendix.html>) that mean something of their own.
 mod state {
     pub const DISK_FULL: &str = "53100";
-    pub const READ_ONLY: &str = "25006";
     pub const DATA_CORRUPTED: &str = "XX001";
     pub const INDEX_CORRUPTED: &str = "XX002";
     pub const UNIQUE: &str = "23505";
@@ -28,7 +27,6 @@ pub(super) fn of(error: sqlx::Error) -> Error {
     };
     match code.as_str() {
         state::DISK_FULL => Error::Full(error.into()),
-        state::READ_ONLY => Error::ReadOnly(error.into()),
         state::DATA_CORRUPTED | state::INDEX_CORRUPTED => Error::Corrupt(error.into()),
         state::NO_SUCH_DATABASE => Error::Unavailable(error.into()),
         code if code.starts_with("23") => Error::broken("a row would contradict the schema", error),

@@ -60,7 +60,7 @@ pub struct Deal {
 }
 
 impl Deal {
-    /// The newest failures that match, at most 1000.
+    /// The newest failures that match, at most 1000. Whoever replays until none is left sets `failed_until`: a replay that fails matches, too.
     pub fn matching(filter: DeadFilter) -> Self {
         Self { filter: Some(filter), ids: None, limit: None, dry_run: false }
     }

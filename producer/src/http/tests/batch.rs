@@ -195,8 +195,30 @@ async fn a_batch_for_which_there_is_no_room_is_told_to_come_back() {
     }
     let refused = service.submit_batch(&[], batch(&[echo(1)])).await;
     assert!(check(&refused, Code::Busy).retryable && refused.headers.contains_key(header::RETRY_AFTER));
+    // Batches take no room from those who deal with dead jobs.
+    assert_eq!(service.post("/v1/dead:replay", &[], r#"{"filter":{}}"#).await.status, StatusCode::OK);
     drop(unread.pop());
     assert_eq!(words(&service.submit_batch(&[], batch(&[echo(1)])).await), ["accepted"]);
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_arrive_and_answers_about_dead_jobs_that_nobody_reads_shut_nobody_out() {
+    let service = Service::start().await;
+    for (path, body) in [("/v1/jobs:batch", batch(&[echo(1)])), ("/v1/dead:replay", r#"{"filter":{}}"#.to_owned())] {
+        let mut stalled = Vec::new();
+        for _ in 0..2 * limits::BATCHES_OPEN_MAX {
+            let never = Body::from_stream(futures::stream::pending::<Result<bytes::Bytes, std::convert::Infallible>>());
+            let mut call = Box::pin(service.router.clone().oneshot(request("POST", path, &[], never)));
+            assert!(futures::poll!(&mut call).is_pending());
+            stalled.push(call);
+        }
+        let mut unread = Vec::new();
+        for _ in 0..2 * limits::DEALS_OPEN_MAX {
+            let answer = service.router.clone().oneshot(request("POST", path, &[], body.clone())).await.expect("routed");
+            assert_eq!(answer.status(), StatusCode::OK, "{path}");
+            unread.push(answer);
+        }
+    }
 }
 
 #[tokio::test]

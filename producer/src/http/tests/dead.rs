@@ -32,6 +32,9 @@ async fn replayed_jobs_are_new_jobs_and_a_repeat_makes_no_others() {
 
     let dry = service.deal("replay", json!({"filter": {"code": "panicked"}, "dry_run": true})).await;
     assert_eq!((&dry["dry_run"], &dry["jobs"]), (&json!(true), &json!([{"id": first}])));
+    let dry =
+        service.deal("drop", json!({"ids": [other.to_string(), other.to_string(), NOBODY.to_owned()], "dry_run": true})).await;
+    assert_eq!((&dry["jobs"], &dry["skipped"][0]["reason"]), (&json!([{"id": other}]), &json!("unknown_job")));
     assert_eq!(service.count_dead().await, 2, "nothing was done");
 
     let answer = service.deal("replay", request.clone()).await;

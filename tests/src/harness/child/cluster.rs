@@ -23,6 +23,8 @@ use crate::harness::{database::Schema, eventually, rabbitmq::Region, servers};
 
 /// How long a system may take to come to rest.
 const REST_MAX: Duration = Duration::from_secs(30);
+/// How often the broker hands a message out: few, so that a test can spend them.
+const DELIVERIES_MAX: u32 = 100;
 /// The lease of every lane: what a killed worker holds is free after it.
 const LEASE_SECS: u64 = 2;
 
@@ -73,6 +75,7 @@ impl Cluster {
         write_models(folder.path());
         settings.store.url = urls.database.unwrap_or_else(|| schema.url().to_owned()).into();
         settings.broker = region.settings();
+        settings.broker.deliveries_max = DELIVERIES_MAX;
         settings.cache.url = urls.redis.unwrap_or_else(servers::redis_url).into();
         settings.blobs.folder = folder.path().join("blobs").to_str().expect("UTF-8").to_owned();
         settings.models.folder = folder.path().join("models").to_str().expect("UTF-8").to_owned();
@@ -84,11 +87,12 @@ impl Cluster {
     fn configuration(&self, more: &str) -> String {
         let Settings { store, broker, cache, blobs, models, lanes, .. } = &self.settings;
         let mut text = format!(
-            "{CONFIG}\n[store]\nurl = {:?}\n\n[broker]\nurl = {:?}\nregion = {:?}\n\n[cache]\nurl = {:?}\n\n[blobs]\nfolder = {:?}\n\n\
+            "{CONFIG}\n[store]\nurl = {:?}\n\n[broker]\nurl = {:?}\nregion = {:?}\ndeliveries_max = {}\n\n[cache]\nurl = {:?}\n\n[blobs]\nfolder = {:?}\n\n\
              [models]\nfolder = {:?}\n\n{more}\n",
             store.url.expose(),
             broker.url.expose(),
             broker.region,
+            broker.deliveries_max,
             cache.url.expose(),
             blobs.folder,
             models.folder,

@@ -1,6 +1,7 @@
 //! `siding submit --jsonl`: many jobs, one JSON object a line, in requests of as many as one may have. It prints what became of each line
 //! as soon as it is known, and holds no more than one request's lines. It looks into no job beyond its name: what is wrong with one
-//! is the server's to say, except that a line must be JSON to be sent at all.
+//! is the server's to say, except that a line must be JSON to be sent at all. A line that
+//! cannot be read ends the submission there; those before it are submitted.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -63,7 +64,7 @@ pub async fn run(client: &Client, output: &Output, source: &str, key: Option<&st
         let part = lines.part()?;
         let Some(first) = part.first().map(|line| line.number) else { break };
         if whole == Whole::Atomic {
-            check_whole(&part, lines.next.is_some())?;
+            check_whole(&part, lines.next.take())?;
         }
         for told in send(client, part, whole).await.map_err(|failed| failed_from(first, failed))? {
             counts.count(told.status);
@@ -79,12 +80,16 @@ pub async fn run(client: &Client, output: &Output, source: &str, key: Option<&st
     }
 }
 
-fn check_whole(part: &[Line], more: bool) -> Result<(), Failed> {
-    if more {
-        let most = limits::BATCH_JOBS_MAX;
-        return Err(Failed::Usage(format!(
-            "--atomic takes at most {most} lines and {REQUEST_BYTES} bytes; nothing was submitted"
-        )));
+fn check_whole(part: &[Line], next: Option<Result<Line, String>>) -> Result<(), Failed> {
+    match next {
+        None => {}
+        Some(Err(why)) => return Err(Failed::Usage(format!("{why}; nothing was submitted"))),
+        Some(Ok(_)) => {
+            let most = limits::BATCH_JOBS_MAX;
+            return Err(Failed::Usage(format!(
+                "--atomic takes at most {most} lines and {REQUEST_BYTES} bytes; nothing was submitted"
+            )));
+        }
     }
     let wrong = part.iter().find_map(|line| Some((line.number, line.job.as_ref().err()?)));
     wrong.map_or(Ok(()), |(number, why)| Err(Failed::Usage(format!("line {number} is not JSON: {why}; nothing was submitted"))))
@@ -121,7 +126,7 @@ async fn send(client: &Client, part: Vec<Line>, whole: Whole) -> Result<Vec<Told
     Ok(told)
 }
 
-/// A failure of the request that begins with this line: what stands before it is submitted.
+/// A failure of this line, or of the request that begins with it: what stands before it is submitted.
 fn failed_from(line: usize, failed: Failed) -> Failed {
     let whole = |text: String| if line == 1 { text } else { format!("nothing was submitted from line {line} on: {text}") };
     match failed {
@@ -173,18 +178,27 @@ struct Lines<'a, R> {
     reading: R,
     key: Option<&'a str>,
     number: usize,
-    /// The line behind the part that was read last.
-    next: Option<Line>,
+    /// The line behind the part that was read last, or why it cannot be read.
+    next: Option<Result<Line, String>>,
 }
 
 impl<R: BufRead> Lines<'_, R> {
-    /// The lines of one request; empty at the end. Afterwards `next` says whether there are more.
+    /// The lines of one request; empty at the end. Afterwards `next` says whether there are more. A line that cannot be read ends the part
+    /// before it, and fails the next one.
     fn part(&mut self) -> Result<Vec<Line>, Failed> {
         let (mut part, mut bytes) = (Vec::new(), 0);
-        while let Some(line) = self.next.take().map_or_else(|| self.read(), |line| Ok(Some(line)))? {
+        while let Some(line) = self.next.take().or_else(|| self.read().transpose()) {
+            let line = match line {
+                Ok(line) => line,
+                Err(why) if part.is_empty() => return Err(failed_from(self.number, Failed::Usage(why))),
+                Err(why) => {
+                    self.next = Some(Err(why));
+                    break;
+                }
+            };
             bytes += line.job.as_ref().map_or(0, |job| job.get().len());
             if part.len() == limits::BATCH_JOBS_MAX || (bytes > REQUEST_BYTES && !part.is_empty()) {
-                self.next = Some(line);
+                self.next = Some(Ok(line));
                 break;
             }
             part.push(line);
@@ -193,17 +207,17 @@ impl<R: BufRead> Lines<'_, R> {
     }
 
     /// The next line that is not blank; `None` at the end.
-    fn read(&mut self) -> Result<Option<Line>, Failed> {
+    fn read(&mut self) -> Result<Option<Line>, String> {
         loop {
             self.number += 1;
             let number = self.number;
             let mut text = String::new();
             let read = self.reading.by_ref().take(limits::BODY_BYTES_MAX as u64 + 1).read_line(&mut text);
-            match read.map_err(|error| Failed::Usage(format!("line {number}: {error}")))? {
+            match read.map_err(|error| format!("line {number}: {error}"))? {
                 0 => return Ok(None),
                 bytes if bytes > limits::BODY_BYTES_MAX => {
                     let most = limits::BODY_BYTES_MAX;
-                    return Err(Failed::Usage(format!("line {number} is larger than the {most} bytes that a request may have")));
+                    return Err(format!("line {number} is larger than the {most} bytes that a request may have"));
                 }
                 _ if text.trim().is_empty() => {}
                 _ => {
@@ -283,6 +297,17 @@ mod tests {
             let mut lines = Lines { reading: text.as_bytes(), key: None, number: 0, next: None };
             assert_eq!(lines.part().expect("read").len(), limits::BATCH_JOBS_MAX);
             assert_eq!(lines.next.is_some(), more);
+        }
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_takes_no_other_with_it() {
+        let too_large = format!("1\n2\n{}\n", "x".repeat(limits::BODY_BYTES_MAX + 1));
+        for text in [b"1\n2\n\xff\n4\n".as_slice(), too_large.as_bytes()] {
+            let mut lines = Lines { reading: text, key: None, number: 0, next: None };
+            assert_eq!(lines.part().expect("those before it").len(), 2);
+            let Err(Failed::Usage(why)) = lines.part() else { panic!("it is told") };
+            assert!(why.starts_with("nothing was submitted from line 3 on: line 3"), "{why}");
         }
     }
 }
