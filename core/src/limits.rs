@@ -45,6 +45,9 @@ pub const VIEWS_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const RESULTS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// One piece of a result, in bytes: what is read from the blob store at once.
 pub const RESULT_PIECE_BYTES: usize = 128 * 1024;
+/// Pieces of one result that are on their way at once: the next one is read when the one before the last was written. All the room is
+/// thus enough for 256 callers at full speed.
+pub const RESULT_PIECES_HELD_MAX: usize = 2;
 /// Longest time in which a caller may take less than `WRITE_BYTES_MIN` of an answer that waits for it, in seconds; then its connection is cut.
 pub const WRITE_STALL_SECS_MAX: u64 = 30;
 /// As above, in bytes.

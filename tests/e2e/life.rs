@@ -26,10 +26,16 @@ async fn a_submitted_job_runs_and_its_result_is_what_the_model_returned(profile:
 async fn a_result_too_large_for_a_row_comes_back_whole(profile: Profile) {
     let system = TestSystem::on(profile).await;
     let job = system.client.submit_waiting(&submission(&json!({"op": "big", "bytes": 300_000})), WAIT).await.expect("accepted");
+    assert_eq!(
+        (job.state, job.output_bytes, job.output.is_none()),
+        (State::Succeeded, Some(300_000), true),
+        "too large to be shown"
+    );
     let result = system.client.result(job.id).await.expect("a result");
     assert_eq!(result.get().len(), 300_000);
     let text = "y".repeat(200_000);
     let echo = system.client.submit_waiting(&submission(&json!({"op": "echo", "value": text})), WAIT).await.expect("accepted");
+    assert_eq!(echo.output.expect("shown, although it lies in a blob").get(), format!("\"{text}\""));
     assert_eq!(system.client.result(echo.id).await.expect("a result").get(), format!("\"{text}\""));
     system.finish().await;
 }

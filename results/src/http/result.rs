@@ -19,11 +19,13 @@ use siding_core::{
     blob::{self, BlobRef, Pieces},
     error,
     id::JobId,
-    job,
+    job, limits,
     problem::{Code, Problem},
     retry::{Policy, retry},
     store::{JobRecord, Payload},
 };
+
+use tokio::sync::Semaphore;
 
 use super::ResultsState;
 
@@ -59,18 +61,19 @@ pub async fn result(State(state): State<Arc<ResultsState>>, JobPath(id): JobPath
 async fn in_pieces(state: &ResultsState, job: JobId, blob: &BlobRef) -> Result<Response, Problem> {
     let (blobs, answers) = state.reader.blobs();
     let begun = async {
-        let mut pieces = retry(Policy::StoreRequest, || blobs.pieces(blob)).await.map_err(Failed::Blob)?;
+        let pieces = retry(Policy::StoreRequest, || blobs.pieces(blob)).await.map_err(Failed::Blob)?;
         let room = answers.for_first_piece(pieces.next_len()).await.map_err(Failed::NoRoom)?;
-        let first = next(&mut pieces, room).await.map_err(Failed::Blob)?;
-        Ok((pieces, first))
+        let own = Arc::new(Semaphore::new(limits::RESULT_PIECES_HELD_MAX));
+        let mut sending = Sending { pieces, first: None, own, answers: answers.clone(), job };
+        sending.first = Some(sending.next(room).await.map_err(Failed::Blob)?);
+        Ok(sending)
     };
-    let (pieces, first) = match begun.await {
-        Ok(begun) => begun,
+    let sending = match begun.await {
+        Ok(sending) => sending,
         Err(Failed::NoRoom(problem)) => return Err(problem),
         Err(Failed::Blob(error)) => return Err(state.reader.lost(job, error).err().unwrap_or_else(|| lost(job))),
     };
-    let rest = Rest { pieces, first: Some(first), answers: answers.clone(), job };
-    let mut response = json(Body::from_stream(rest.into_stream()));
+    let mut response = json(Body::from_stream(sending.into_stream()));
     response.headers_mut().insert(header::CONTENT_LENGTH, blob.bytes().into());
     Ok(response)
 }
@@ -81,39 +84,50 @@ enum Failed {
     NoRoom(Problem),
 }
 
-/// Reads a piece into `room`.
-async fn next(pieces: &mut Pieces, room: Held) -> Result<Bytes, blob::Error> {
-    let piece = retry(Policy::StoreRequest, || pieces.read()).await?;
-    pieces.take(&piece)?;
-    Ok(keeping(piece, room))
-}
-
-/// What is still to be sent of a result.
-struct Rest {
+/// A result on its way.
+struct Sending {
     pieces: Pieces,
+    /// Read before the answer began.
     first: Option<Bytes>,
+    /// One permit for each piece of this result that may be on its way.
+    own: Arc<Semaphore>,
     answers: Answers,
     job: JobId,
 }
 
-impl Rest {
-    /// Pulled by the connection: a piece is read when the ones before it have gone on their way. An error cuts the connection before the
+impl Sending {
+    /// Reads the next piece into `room`, which it holds until it has been written.
+    async fn next(&mut self, room: Held) -> Result<Bytes, blob::Error> {
+        let own = self.own.clone().acquire_owned().await.expect("it is never closed");
+        let piece = retry(Policy::StoreRequest, || self.pieces.read()).await?;
+        self.pieces.take(&piece)?;
+        Ok(keeping(piece, (own, room)))
+    }
+
+    /// The bytes that go on their way next; `None` at the end.
+    async fn go_on(&mut self) -> io::Result<Option<Bytes>> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        let len = self.pieces.next_len();
+        if len == 0 {
+            return Ok(None);
+        }
+        // First this: a result whose pieces are not taken keeps no place in the queue for room.
+        drop(self.own.acquire().await.expect("it is never closed"));
+        let room = self.answers.for_piece(len).await;
+        self.next(room).await.map(Some).map_err(|cause| {
+            tracing::error!(job.id = %self.job, error = %error::chain(&cause), "a result breaks off: its blob cannot be read to its end");
+            io::Error::other(cause)
+        })
+    }
+
+    /// Pulled by the connection: a piece is read when those before it have gone on their way. An error cuts the connection before the
     /// announced length is reached, which is how a caller learns that the result is not whole.
     fn into_stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send {
-        stream::try_unfold(self, |mut rest| async move {
-            if let Some(first) = rest.first.take() {
-                return Ok(Some((first, rest)));
-            }
-            let len = rest.pieces.next_len();
-            if len == 0 {
-                return Ok(None);
-            }
-            let room = rest.answers.for_piece(len).await;
-            let piece = next(&mut rest.pieces, room).await.map_err(|cause| {
-                tracing::error!(job.id = %rest.job, error = %error::chain(&cause), "a result breaks off: its blob cannot be read to its end");
-                io::Error::other(cause)
-            })?;
-            Ok(Some((piece, rest)))
+        stream::try_unfold(self, |mut sending| async move {
+            let bytes = sending.go_on().await?;
+            Ok(bytes.map(|bytes| (bytes, sending)))
         })
     }
 }

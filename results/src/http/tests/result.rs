@@ -65,9 +65,9 @@ async fn a_view_shows_an_output_up_to_its_limit_and_says_how_large_a_larger_one_
             assert_eq!(view.get("output").and_then(Value::as_str).map(str::len), shown, "{bytes} bytes");
             assert_eq!(view.get("output_bytes").and_then(Value::as_u64), (bytes > most).then_some(bytes as u64), "{bytes} bytes");
         }
-        let result = service.get(&format!("/v1/jobs/{job}/result"), &[]).await;
-        assert_eq!((result.status, result.body == text.as_bytes()), (StatusCode::OK, true), "{bytes} bytes");
-        assert_eq!(result.headers[header::CONTENT_LENGTH], bytes.to_string());
+        let path = format!("/v1/jobs/{job}/result");
+        assert!(service.read(&path).await == text.as_bytes(), "{bytes} bytes");
+        assert_eq!(service.open(&path, &[]).await.headers()[header::CONTENT_LENGTH], bytes.to_string());
     }
     assert_eq!(service.answers.held_bytes(), 0, "everything was written");
 }
@@ -85,6 +85,19 @@ async fn of_a_result_that_nobody_reads_one_piece_is_held_and_its_end_gives_it_ba
     drop(unread);
     assert_eq!(service.answers.held_bytes(), 0);
     assert!(service.read(&path).await == text.as_bytes());
+}
+
+#[tokio::test]
+async fn of_one_result_two_pieces_are_on_their_way_at_most() {
+    let service = Service::start().await;
+    let (job, _) = service.with_output(10 * limits::RESULT_PIECE_BYTES).await;
+    let mut pieces = service.open(&format!("/v1/jobs/{job}/result"), &[]).await.into_body().into_data_stream();
+    let held = [pieces.next().await, pieces.next().await];
+    // Polled, it waits for one of those that are held.
+    assert!(futures::poll!(pieces.next()).is_pending());
+    assert_eq!(service.answers.held_bytes(), limits::RESULT_PIECES_HELD_MAX * limits::RESULT_PIECE_BYTES);
+    drop(held);
+    assert!(pieces.next().await.expect("goes on").is_ok());
 }
 
 #[tokio::test]
@@ -131,10 +144,10 @@ async fn a_damaged_result_never_reaches_its_announced_length() {
         }
         let answer = service.open(&path, &[]).await;
         assert_eq!(answer.headers()[header::CONTENT_LENGTH], text.len().to_string());
-        let read: Vec<_> = answer.into_body().into_data_stream().collect().await;
-        let bytes: usize = read.iter().flatten().map(Bytes::len).sum();
-        assert!(read.last().is_some_and(Result::is_err) && bytes < text.len(), "{bytes} bytes");
-        drop(read);
+        let lengths = answer.into_body().into_data_stream().map(|piece| piece.map(|piece| piece.len()));
+        let lengths: Vec<_> = lengths.collect().await;
+        let bytes: usize = lengths.iter().flatten().sum();
+        assert!(lengths.last().is_some_and(Result::is_err) && bytes < text.len(), "{bytes} bytes");
         assert_eq!(service.answers.held_bytes(), 0);
     }
 }
