@@ -155,6 +155,8 @@ pub trait Dispatch: Send + Sync {
 
     /// The broker has lost messages: the queued jobs that they were for count as unpublished again. Returns how many. A job that is forgotten and
     /// whose message is there after all is published twice; the claim absorbs the duplicate.
+    /// It may go in several transactions: what was forgotten before an error stays forgotten, and a job that somebody else holds at this
+    /// moment may be left out. A call that is repeated goes on with what is left.
     async fn forget_published(&self, lost: &Lost) -> Result<u64, Error>;
 }
 

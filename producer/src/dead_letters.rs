@@ -163,6 +163,8 @@ async fn make_up_for(parts: &Parts, loss: Box<dyn Loss>) -> bool {
     for lane in loss.lanes() {
         let lost = Lost::Lane { lane: lane.clone(), older_than: Duration::ZERO };
         match retry(Policy::Loop, || parts.outbox.forget_published(&lost)).await {
+            // A region's first process finds no queue either.
+            Ok(0) => tracing::info!(lane.name = %lane, "a lane's queue is new, and no job waits for a message in it"),
             Ok(jobs) => {
                 tracing::error!(lane.name = %lane, jobs.queued = jobs, "a lane's queue was lost; its queued jobs are published again");
             }

@@ -9,7 +9,7 @@ use siding_tests::harness::{
     servers::{Kind, Private},
 };
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_siding-under-test");
+use super::given::PROGRAM;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_timeout_shorter_than_the_work_neither_loses_nor_repeats_a_job() {

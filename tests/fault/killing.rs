@@ -1,26 +1,19 @@
 //! The kill matrix: a process of one role dies at each step of a job's life, over real servers, while others of its role stand by or come after it. Each
 //! test prints how long it took until everything was over.
 
-use std::{
-    collections::HashSet,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, time::Instant};
 
 use futures::future::join_all;
 use serde_json::{Value, json};
 use siding::services::Role;
 use siding_client::{Client, JobId, State, Submission};
 use siding_tests::{
-    harness::{
-        child::{ChildProcess, Cluster},
-        eventually, invariants,
-    },
+    harness::{child::Cluster, invariants},
     kill_points::{KillPoint, VARIABLE},
 };
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_siding-under-test");
-/// How long one job may take over a death and a restart.
-const PATIENCE: Duration = Duration::from_secs(30);
+use super::given::{PROGRAM, all_end_well, ended, running};
+
 /// Jobs of one test: enough that some of them are elsewhere when one is hit.
 const JOBS: usize = 12;
 
@@ -38,24 +31,11 @@ async fn post(producer: &str, model: &str, script: &Value, key: &str) -> Option<
 }
 
 async fn all_succeed(client: &Client, jobs: impl IntoIterator<Item = JobId>) -> Vec<siding_client::Job> {
-    let ended = jobs.into_iter().map(|job| async move {
-        eventually("the job ends", PATIENCE, || async {
-            let job = client.get(job).await.map_err(|error| error.to_string())?;
-            if job.state.is_terminal() { Ok(job) } else { Err(format!("{job:?}")) }
-        })
-        .await
-    });
-    let ended = join_all(ended).await;
+    let ended = join_all(jobs.into_iter().map(|job| ended(client, job))).await;
     for job in &ended {
         assert_eq!(job.state, State::Succeeded, "{job:?}");
     }
     ended
-}
-
-async fn all_end_well(processes: impl IntoIterator<Item = ChildProcess>) {
-    for process in processes {
-        assert!(process.terminate().await, "it stops well");
-    }
 }
 
 /// An own test for each row: its name and what the check is given.
@@ -165,11 +145,7 @@ async fn a_producer_killed_behind_its_sweep_leaves_the_job_to_the_relay_of_anoth
     let client = Cluster::client(&victim, &results);
     let hanging = Submission::new("scripted-long", &json!({"op": "delay", "ms": 1_000})).expect("a script is JSON");
     let job = client.submit(&hanging.with_attempts_max(5)).await.expect("accepted").id;
-    eventually("the job runs", PATIENCE, || async {
-        let job = client.get(job).await.map_err(|error| error.to_string())?;
-        if job.state == State::Running { Ok(()) } else { Err(format!("{job:?}")) }
-    })
-    .await;
+    running(&client, job).await;
     worker.kill().await;
     // Its lease ends, the sweep finds it, and the sweeper dies.
     victim.died().await;

@@ -6,6 +6,7 @@ mod bad_place;
 mod broker;
 mod cache;
 mod consumer_timeout;
+mod given;
 mod killing;
 mod pausing;
 mod process;

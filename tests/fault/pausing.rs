@@ -1,8 +1,6 @@
 //! A producer that stands still between the broker's confirm and its mark while another one relays, and then goes on: what it knew is old by then. It
 //! decides when it goes on; that nothing is run twice is judged by the store.
 
-use std::time::Duration;
-
 use futures::future::join_all;
 use serde_json::json;
 use siding::{seams::Seams, services::Role};
@@ -13,8 +11,8 @@ use siding_tests::{
     kill_points::{KillPoint, PAUSE_VARIABLE},
 };
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_siding-under-test");
-const PATIENCE: Duration = Duration::from_secs(30);
+use super::given::{PATIENCE, PROGRAM};
+
 /// Jobs that are submitted at once: enough that some are behind the confirm and some before it.
 const JOBS: usize = 12;
 

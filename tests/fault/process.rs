@@ -4,23 +4,10 @@ use std::time::Duration;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
-use siding_client::{Client, JobId, State, Submission};
-use siding_tests::harness::{child::ChildSystem, eventually};
+use siding_client::{Client, JobId, State};
+use siding_tests::harness::child::ChildSystem;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_siding-under-test");
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn submission(model: &str, script: &serde_json::Value) -> Submission {
-    Submission::new(model, script).expect("a script is JSON").with_attempts_max(100)
-}
-
-async fn ended(client: &Client, job: JobId) -> siding_client::Job {
-    eventually("the job ends", PATIENCE, || async {
-        let job = client.get(job).await.map_err(|error| error.to_string())?;
-        if job.state.is_terminal() { Ok(job) } else { Err(format!("{job:?}")) }
-    })
-    .await
-}
+use super::given::{PROGRAM, ended, submission};
 
 /// Submits one job after the other, for ever; notes those that were accepted.
 async fn keep_submitting(client: &Client, rng: &mut StdRng, accepted: &mut Vec<JobId>) {

@@ -4,35 +4,14 @@ use std::time::Duration;
 
 use serde_json::json;
 use siding::services::Role;
-use siding_client::{Client, Event, Events, JobId, State, Submission};
+use siding_client::{Client, Event, Events, State};
 use siding_tests::harness::{
-    child::{ChildProcess, Cluster, Urls},
+    child::{Cluster, Urls},
     database::Schema,
     eventually,
 };
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_siding-under-test");
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn submission(model: &str, script: &serde_json::Value) -> Submission {
-    Submission::new(model, script).expect("a script is JSON").with_attempts_max(100)
-}
-
-async fn ended(client: &Client, job: JobId) -> siding_client::Job {
-    eventually("the job ends", PATIENCE, || async {
-        let job = client.get(job).await.map_err(|error| error.to_string())?;
-        if job.state.is_terminal() { Ok(job) } else { Err(format!("{job:?}")) }
-    })
-    .await
-}
-
-async fn running(client: &Client, job: JobId) {
-    eventually("the job runs", PATIENCE, || async {
-        let job = client.get(job).await.map_err(|error| error.to_string())?;
-        if job.state == State::Running { Ok(()) } else { Err(format!("{job:?}")) }
-    })
-    .await;
-}
+use super::given::{PATIENCE, PROGRAM, all_end_well, ended, running, submission};
 
 /// Reads the next event, which follows the stream's cursor: no gap, no repeat, over how many processes ever.
 async fn next(events: &mut Events) -> Option<Event> {
@@ -57,12 +36,6 @@ async fn read_to_the_end(events: &mut Events) {
         last = Some(event.kind);
     }
     assert_eq!(last.map(|kind| kind.as_str().to_owned()).as_deref(), Some("succeeded"));
-}
-
-async fn all_end_well(processes: impl IntoIterator<Item = ChildProcess>) {
-    for process in processes {
-        assert!(process.terminate().await, "it stops well");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,8 @@ use siding_tests::harness::{
     eventually,
 };
 
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_siding-under-test");
+pub use crate::given::PROGRAM;
+
 /// How long a job may take over an outage.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long any answer may take, whatever is broken: no request hangs.

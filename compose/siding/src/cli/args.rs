@@ -224,7 +224,7 @@ pub struct DemoArgs {
 /// `siding bench`
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Jobs that do nothing, through everything, durably
+    /// Jobs that do nothing, through everything, durably; over the servers of SIDING_STORE__URL (a database for this alone: it is filled with jobs) and SIDING_BROKER__URL
     Dispatch(DispatchArgs),
     /// One model through everything, beside a raw ONNX Runtime loop in the same run
     Inference(InferenceArgs),

@@ -1,9 +1,9 @@
 //! Dead letters: the queue behind every lane's queue, read one by one. It decides where what cannot be read goes: into a queue of its
 //! own, so that it does not stand before the readable ones for ever. It must never settle a readable one by itself.
 //!
-//! The word that a queue was lost lies among the dead letters, too. Whoever finds a lane's queue missing puts it there, confirmed, before
-//! the queue is declared anew; in this order, so that a crash in between leaves the queue missing, to be found by the next one. So
-//! it is known for certain to some producer, whichever process has found the loss.
+//! The word that a queue was lost lies among the dead letters, too. Whoever finds a lane's queue missing puts it there before the queue is declared
+//! anew; in this order, so that a crash in between leaves the queue missing, to be found by the next one. A word that the broker does not
+//! take (it is blocked, or the dead letters are full) holds nobody up: the producers' own look at empty queues finds those jobs, only later.
 
 use std::sync::Arc;
 

@@ -7,8 +7,8 @@ use futures::StreamExt;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer,
     options::{
-        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions,
-        QueueDeleteOptions,
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, ExchangeDeleteOptions,
+        QueueDeclareOptions, QueueDeleteOptions,
     },
     types::{AMQPValue, FieldTable},
 };
@@ -111,7 +111,7 @@ async fn delete(channel: &Channel, queue: &str) -> lapin::Result<()> {
     channel.queue_delete(queue.into(), options).await.map(drop)
 }
 
-/// Deletes the queues of a region that a bench has made for itself.
+/// Deletes the queues and exchanges of a region that a bench has made for itself.
 ///
 /// # Errors
 /// `Unavailable`, `Misconfigured`.
@@ -123,6 +123,10 @@ pub async fn delete_region(settings: &config::Broker, lanes: &[LaneName]) -> Res
     let channel = connection.create_channel().await.map_err(errors::unavailable)?;
     for queue in queues {
         delete(&channel, queue.as_str()).await.map_err(errors::unavailable)?;
+    }
+    for exchange in [topology.events(), topology.control(), topology.dead()] {
+        let options = ExchangeDeleteOptions { if_unused: false, nowait: false };
+        channel.exchange_delete(exchange.clone(), options).await.map_err(errors::unavailable)?;
     }
     connection.close(200, "deleted".into()).await.map_err(errors::unavailable)
 }

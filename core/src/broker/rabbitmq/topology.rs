@@ -107,7 +107,7 @@ impl Topology {
     }
 
     /// Declares all that is durable. Harmless when it is there already. When a lane has no queue (anymore), that is told among the dead
-    /// letters first, and returned: on the publishing connection, because the other one must never publish.
+    /// letters first, where the broker takes it, and returned: on the publishing connection, because the other one must never publish.
     pub(super) async fn declare(&self, publishing: &Connection, consuming: &Connection) -> lapin::Result<Vec<LaneName>> {
         let mut channel = consuming.create_channel().await?;
         for exchange in [&self.events, &self.control, &self.dead] {
