@@ -4,6 +4,7 @@
 //! The form of an input, and of an output (which always names its datatype):
 //! `{"x": {"shape": [1, 2], "datatype": "FP32", "data": [0.5, 1]}}`. `data` is row-major, flat or nested like the shape.
 
+mod binary;
 pub(crate) mod fields;
 mod input;
 mod output;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 
 use crate::limits;
 
+pub use binary::Malformed;
 pub use input::parse_input;
 pub use output::{OutputTooLarge, write_output};
 

@@ -12,7 +12,9 @@ use siding_core::{
     model::repository::Model,
 };
 use siding_tests::harness::{Options, Profile, TestSystem, eventually};
-use siding_worker::runtime::{LoadError, LoadedModel, ModelRuntime, RunControl, RunError, RuntimeReport, scripted::Scripted};
+use siding_worker::runtime::{
+    Computation, LoadError, LoadedModel, ModelRuntime, RunError, RuntimeReport, State, one_step, scripted::Scripted,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn client_id(job: siding_core::id::JobId) -> siding_client::JobId {
@@ -131,10 +133,13 @@ impl ModelRuntime for Deaf {
 }
 
 impl LoadedModel for Deaf {
-    fn run(&mut self, _: &str, _: &RunControl) -> Result<String, RunError> {
-        let held = self.0.0.lock().expect("no panic under this lock");
-        drop(self.0.1.wait_while(held, |let_go| !*let_go).expect("no panic under this lock"));
-        Ok("\"late\"".into())
+    fn begin(&mut self, _: &str, _: Option<State>) -> Result<Box<dyn Computation>, RunError> {
+        let gate = self.0.clone();
+        Ok(one_step(move |_| {
+            let held = gate.0.lock().expect("no panic under this lock");
+            drop(gate.1.wait_while(held, |let_go| !*let_go).expect("no panic under this lock"));
+            Ok("\"late\"".into())
+        }))
     }
 }
 

@@ -2,6 +2,7 @@
 //! about jobs: no retries, no leases, no recording. A stop must end a run soon; a panic in here costs one job, never the worker.
 
 pub mod choose;
+pub mod computation;
 pub mod control;
 pub mod onnx;
 pub mod scripted;
@@ -9,6 +10,7 @@ pub mod scripted;
 use siding_core::{model::repository::Model, tensor::InputProblem};
 
 pub use choose::Runtimes;
+pub use computation::{Computation, Progress, State, Step, one_step};
 pub use control::{Report as RunReport, RunControl};
 
 /// What a runtime is and what it can do, for the start-up report, `siding doctor` and `/v1/models`.
@@ -67,6 +69,9 @@ pub enum RunError {
         /// The limit.
         max: usize,
     },
+    /// The state that the computation was to go on from is damaged, or is none of this model's.
+    #[error("the checkpoint is refused: {0}")]
+    BadCheckpoint(String),
     /// `RunControl::stop` was called and the computation has ended because of it.
     #[error("the run was stopped")]
     Stopped,
@@ -94,12 +99,27 @@ pub trait ModelRuntime: Send + Sync {
     fn load(&self, model: &Model) -> Result<Box<dyn LoadedModel>, LoadError>;
 }
 
-/// One version, loaded for one slot: one run at a time.
+/// One version, loaded for one slot.
 pub trait LoadedModel: Send {
-    /// Runs the model on the JSON text of a job's input and returns the JSON text of its output. Blocks; ends soon after
+    /// Begins the computation of one job: checks the JSON text of its input and, with a state that an earlier computation of the same model on
+    /// the same input has saved, goes on from there. Cheap: the work is in the steps.
+    ///
+    /// # Errors
+    /// `BadInput`; `BadCheckpoint` when it cannot go on from that state.
+    fn begin(&mut self, input: &str, from: Option<State>) -> Result<Box<dyn Computation>, RunError>;
+
+    /// Runs the model on the JSON text of a job's input from beginning to end and returns the JSON text of its output. Blocks; ends soon after
     /// `control.stop()`. Usable again after any outcome but a panic.
     ///
     /// # Errors
     /// `RunError`.
-    fn run(&mut self, input: &str, control: &RunControl) -> Result<String, RunError>;
+    fn run(&mut self, input: &str, control: &RunControl) -> Result<String, RunError> {
+        let mut computation = self.begin(input, None)?;
+        loop {
+            match computation.step(control)? {
+                Step::Done(output) => return Ok(output),
+                Step::More(Progress { done, total }) => control.report(RunReport::Progress { done, total }),
+            }
+        }
+    }
 }

@@ -59,6 +59,7 @@ pub fn verdict(end: RunEnd, stop: Option<StopReason>, work: &Work, now: Timestam
         RunEnd::Error(RunError::BadInput(message)) => failed(FailureCode::BadInput, message),
         RunEnd::Error(error @ RunError::OutputTooLarge { .. }) => failed(FailureCode::OutputTooLarge, error.to_string()),
         RunEnd::Error(RunError::Failed(message)) => failed(FailureCode::RuntimeError, message),
+        RunEnd::Error(error @ RunError::BadCheckpoint(_)) => failed(FailureCode::RuntimeError, error.to_string()),
         RunEnd::Error(RunError::Stopped) => match stop {
             Some(StopReason::Cancel) => Verdict::Record(Finish::Stopped),
             Some(StopReason::Drain) => interrupted(InterruptReason::Drain),

@@ -2,6 +2,8 @@
 //! model's file. Every error names the line and the key, because a person wrote the file and will mend it.
 
 mod check;
+pub mod stepped;
+pub mod text;
 
 use std::fmt;
 
@@ -24,6 +26,10 @@ pub const FILE_NAME: &str = "model.toml";
 pub enum Runner {
     /// Named tensors in, named tensors out, one run of an ONNX file.
     Tensor,
+    /// Texts in; embeddings or labels out, through a tokenizer.
+    Text,
+    /// A loop around an ONNX file with explicit state.
+    Stepped,
     /// Behaviour on request (`model::script`), for tests and benches; only where the settings allow it.
     Scripted,
 }
@@ -34,6 +40,8 @@ impl Runner {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tensor => "tensor",
+            Self::Text => "text",
+            Self::Stepped => "stepped",
             Self::Scripted => "scripted",
         }
     }
@@ -85,6 +93,10 @@ pub struct Manifest {
     pub inputs: Vec<TensorSpec>,
     /// The tensors it gives; empty for `Runner::Scripted`.
     pub outputs: Vec<TensorSpec>,
+    /// `[text]`; set exactly for `Runner::Text`.
+    pub text: Option<text::Text>,
+    /// `[stepped]`; set exactly for `Runner::Stepped`.
+    pub stepped: Option<stepped::Stepped>,
     /// How long a run takes.
     pub cost: Cost,
     /// An input that fits, as JSON text.
@@ -107,9 +119,10 @@ impl Manifest {
     pub fn parse_input(&self, json: &str) -> Result<Tensors, Vec<InputProblem>> {
         match self.runner {
             Runner::Tensor => parse_input(json, &self.inputs),
-            Runner::Scripted => {
-                Err(vec![InputProblem { pointer: String::new(), detail: "a scripted model takes a script, not tensors".into() }])
-            }
+            runner @ (Runner::Text | Runner::Stepped | Runner::Scripted) => Err(vec![InputProblem {
+                pointer: String::new(),
+                detail: format!("a {runner} model does not take tensors by their names"),
+            }]),
         }
     }
 
@@ -121,6 +134,8 @@ impl Manifest {
     pub fn check_input(&self, json: &str) -> Result<f64, Vec<InputProblem>> {
         match self.runner {
             Runner::Tensor => self.parse_input(json).map(|tensors| self.cost.size_in(&tensors)),
+            Runner::Text => text::check_input(self, json),
+            Runner::Stepped => stepped::check_input(self, json),
             Runner::Scripted => Script::parse(json).map(|script| script.size()).map_err(|problem| vec![problem]),
         }
     }

@@ -54,8 +54,10 @@ impl ModelRuntime for Runtimes {
 
     fn load(&self, model: &Model) -> Result<Box<dyn LoadedModel>, LoadError> {
         match (model.manifest.runner, &self.tensor, &self.scripted) {
-            (Runner::Tensor, Ok(onnx), _) => onnx.load(model),
-            (Runner::Tensor, Err(unavailable), _) => Err(LoadError::new(model, unavailable.to_string())),
+            (Runner::Tensor | Runner::Text | Runner::Stepped, Ok(onnx), _) => onnx.load(model),
+            (Runner::Tensor | Runner::Text | Runner::Stepped, Err(unavailable), _) => {
+                Err(LoadError::new(model, unavailable.to_string()))
+            }
             (Runner::Scripted, _, Some(scripted)) => scripted.load(model),
             (Runner::Scripted, _, None) => {
                 Err(LoadError::new(model, "the setting worker.scripted does not allow scripted models"))

@@ -4,31 +4,25 @@
 //! One environment per process, one session per slot: a session runs one job at a time on the slot's own thread, with one thread of
 //! its own. Two sessions of one thread each do more work on two cores than one session of two, and nothing spins when idle.
 
+mod engine;
 mod external;
 mod files;
 mod interface;
 pub mod library;
 pub mod raw;
+mod tensor;
 mod values;
 
-use std::sync::Arc;
-
 use ort::{
-    Error, ErrorCode,
+    Error,
     ep::CPU,
     logging::LogLevel,
-    session::{RunOptions, Session, builder::GraphOptimizationLevel},
+    session::{Session, builder::GraphOptimizationLevel},
 };
-use siding_core::{
-    model::{
-        manifest::{Manifest, Runner},
-        repository::Model,
-    },
-    tensor::{Tensors, write_output},
-};
+use siding_core::model::{manifest::Runner, repository::Model};
 
-use self::library::Library;
-use super::{LoadError, LoadedModel, ModelRuntime, RunControl, RunError, RuntimeReport};
+use self::{engine::Engine, library::Library};
+use super::{LoadError, LoadedModel, ModelRuntime, RuntimeReport};
 
 pub use library::Unavailable;
 
@@ -104,70 +98,8 @@ impl ModelRuntime for Onnx {
             LoadError { source: Some(Box::new(error)), ..LoadError::new(model, why) }
         })?;
         interface::check(&model.manifest, session.inputs(), session.outputs()).map_err(|why| LoadError::new(model, why))?;
-        Ok(Box::new(Loaded { manifest: model.manifest.clone(), session, shapes: Vec::new() }))
+        Ok(Box::new(tensor::Loaded::new(model.manifest.clone(), Engine::new(session))))
     }
-}
-
-struct Loaded {
-    manifest: Manifest,
-    session: Session,
-    /// The input shapes of the last run.
-    shapes: Vec<Vec<usize>>,
-}
-
-impl LoadedModel for Loaded {
-    fn run(&mut self, input: &str, control: &RunControl) -> Result<String, RunError> {
-        let tensors = self.manifest.parse_input(input).map_err(|problems| RunError::bad_input(&problems))?;
-        let output = self.run_tensors(tensors, control)?;
-        write_output(&output).map_err(|error| RunError::OutputTooLarge { bytes: error.bytes, max: error.max })
-    }
-}
-
-impl Loaded {
-    fn run_tensors(&mut self, tensors: Tensors, control: &RunControl) -> Result<Tensors, RunError> {
-        let shapes: Vec<_> = tensors.iter().map(|(_, tensor)| tensor.shape().to_vec()).collect();
-        let inputs = values::inputs(tensors).map_err(|error| RunError::BadInput(said(&error)))?;
-        let memory = if shapes == self.shapes { Memory::Kept } else { Memory::Returned };
-        self.shapes = shapes;
-        // A new one for each run: one that has stopped a run would stop the next one too.
-        let options = Arc::new(run_options(memory).map_err(|error| RunError::Failed(said(&error)))?);
-        let stop = {
-            let options = options.clone();
-            move || {
-                if let Err(error) = options.terminate() {
-                    tracing::error!(error = said(&error), "a run could not be told to stop");
-                }
-            }
-        };
-        let (session, specs) = (&mut self.session, &self.manifest.outputs);
-        control.interruptible(stop, || match session.run_with_options(inputs, &*options) {
-            Ok(outputs) => values::outputs(&outputs, specs),
-            // The runtime has no code of its own for this; whether we stopped it is known only here.
-            Err(_) if control.is_stopped() => Err(RunError::Stopped),
-            // It checks values against the graph (an index out of range), after we have checked names, types and shapes.
-            Err(error) if error.code() == ErrorCode::InvalidArgument => Err(RunError::BadInput(said(&error))),
-            Err(error) => Err(RunError::Failed(said(&error))),
-        })
-    }
-}
-
-/// What becomes of the arena's memory after a run.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Memory {
-    /// The run had the shapes of the one before, and so may the next: it will need just this memory, and asking the system for it again
-    /// costs some 3 % of the time in page faults.
-    Kept,
-    /// The shapes change: without this the arena keeps the largest run's memory for ever (measured: 1095 MB instead of 152 MB after
-    /// one large batch).
-    Returned,
-}
-
-fn run_options(memory: Memory) -> ort::Result<RunOptions> {
-    let mut options = RunOptions::new()?;
-    if memory == Memory::Returned {
-        options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
-    }
-    Ok(options)
 }
 
 /// What the runtime says, for a caller: one line, no source paths, not too long.

@@ -10,9 +10,13 @@ use std::{
 use siding_core::{
     limits,
     model::{manifest::Runner, repository::Model, script::Script},
+    tensor::Tensors,
 };
 
-use super::{LoadError, LoadedModel, ModelRuntime, RunControl, RunError, RunReport, RuntimeReport};
+use super::{
+    Computation, LoadError, LoadedModel, ModelRuntime, Progress, RunControl, RunError, RunReport, RuntimeReport, State, Step,
+    one_step,
+};
 
 /// Most keys of `fail` that one process counts; one more fails its run without being counted.
 const KEYS_MAX: usize = 100_000;
@@ -58,18 +62,33 @@ struct Loaded {
 }
 
 impl LoadedModel for Loaded {
-    fn run(&mut self, input: &str, control: &RunControl) -> Result<String, RunError> {
+    fn begin(&mut self, input: &str, from: Option<State>) -> Result<Box<dyn Computation>, RunError> {
         let script = Script::parse(input).map_err(|problem| RunError::bad_input(&[problem]))?;
-        match script {
-            Script::Noop => Ok("null".into()),
-            Script::Echo { value } => Ok(value.into()),
-            Script::Delay { ms, steps } => delay(ms, steps, control),
-            Script::Fail { times, key, message } => self.fail(times, key, message),
-            Script::Panic => panic!("panicked on request"),
-            Script::Hang => wait(None, control).map(|()| "null".into()),
-            Script::Stream { chunks } => stream(chunks, control),
-            Script::Big { bytes } => big(bytes),
+        if let Script::Delay { ms, steps: Some(steps) } = script {
+            return Delay::begin(ms, steps, from).map(|delay| Box::new(delay) as Box<dyn Computation>);
         }
+        if from.is_some() {
+            return Err(RunError::BadCheckpoint("this script has no steps".into()));
+        }
+        Ok(match script {
+            Script::Noop => one_step(|_| Ok("null".into())),
+            Script::Echo { value } => {
+                let value = value.to_owned();
+                one_step(|_| Ok(value))
+            }
+            Script::Delay { ms, .. } => {
+                let until = Instant::now() + Duration::from_millis(ms);
+                one_step(move |control| wait(Some(until), control).map(|()| ms.to_string()))
+            }
+            Script::Fail { times, key, message } => {
+                let outcome = self.fail(times, key, message);
+                one_step(|_| outcome)
+            }
+            Script::Panic => one_step(|_| panic!("panicked on request")),
+            Script::Hang => one_step(|control| wait(None, control).map(|()| "null".into())),
+            Script::Stream { chunks } => one_step(move |control| stream(chunks, control)),
+            Script::Big { bytes } => one_step(move |_| big(bytes)),
+        })
     }
 }
 
@@ -91,19 +110,38 @@ impl Loaded {
     }
 }
 
-/// Waits in `steps` equal steps; progress after each when steps were asked for.
-fn delay(ms: u64, steps: Option<u64>, control: &RunControl) -> Result<String, RunError> {
-    let start = Instant::now();
-    let total = steps.unwrap_or(1);
-    for done in 1..=total {
-        let micros = u128::from(ms) * 1000 * u128::from(done) / u128::from(total);
-        let until = start + Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
-        wait(Some(until), control)?;
-        if steps.is_some() {
-            control.report(RunReport::Progress { done, total: Some(total) });
-        }
+/// A delay in equal steps. Its state is how many of them are done.
+struct Delay {
+    ms: u64,
+    steps: u64,
+    done: u64,
+}
+
+impl Delay {
+    fn begin(ms: u64, steps: u64, from: Option<State>) -> Result<Self, RunError> {
+        let refused = |why: &str| RunError::BadCheckpoint(format!("the number of steps {why}"));
+        let done = match from {
+            Some(state) => state.note.parse().map_err(|_| refused("cannot be read"))?,
+            None => 0,
+        };
+        if done < steps { Ok(Self { ms, steps, done }) } else { Err(refused("is larger than the script's")) }
     }
-    Ok(ms.to_string())
+}
+
+impl Computation for Delay {
+    fn step(&mut self, control: &RunControl) -> Result<Step, RunError> {
+        let micros = u128::from(self.ms) * 1000 / u128::from(self.steps);
+        wait(Some(Instant::now() + Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))), control)?;
+        self.done += 1;
+        if self.done == self.steps {
+            return Ok(Step::Done(self.ms.to_string()));
+        }
+        Ok(Step::More(Progress { done: self.done, total: Some(self.steps) }))
+    }
+
+    fn save(&self) -> Option<State> {
+        Some(State { tensors: Tensors::new(), note: self.done.to_string() })
+    }
 }
 
 /// Waits until then, or for ever; ends at once when the run is stopped.

@@ -53,6 +53,8 @@ struct Raw {
     inputs: Vec<RawSpec>,
     #[serde(default)]
     outputs: Vec<RawSpec>,
+    text: Option<super::text::Text>,
+    stepped: Option<super::stepped::Stepped>,
     cost: Cost,
     example: Option<RawExample>,
 }
@@ -167,6 +169,8 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Error> {
         }),
         inputs: raw.inputs.into_iter().map(spec).collect(),
         outputs: raw.outputs.into_iter().map(spec).collect(),
+        text: raw.text,
+        stepped: raw.stepped,
         cost: raw.cost,
         example: raw.example.map(|example| example.input),
     };
@@ -193,8 +197,28 @@ fn told(text: &str, error: toml::de::Error) -> Error {
 
 /// The rules between keys.
 fn check(manifest: &Manifest) -> Result<(), String> {
+    for (section, runner, given) in
+        [("text", Runner::Text, manifest.text.is_some()), ("stepped", Runner::Stepped, manifest.stepped.is_some())]
+    {
+        match (given, manifest.runner == runner) {
+            (true, false) => return Err(format!("{section}: only runner \"{section}\" has it")),
+            (false, true) => return Err(format!("{section}: is missing; runner \"{section}\" needs it")),
+            _ => {}
+        }
+    }
     match manifest.runner {
-        Runner::Tensor => check_tensor(manifest)?,
+        Runner::Tensor => {
+            check_files_and_tensors(manifest)?;
+            check_size(manifest)?;
+        }
+        Runner::Text => {
+            check_files_and_tensors(manifest)?;
+            super::text::check(manifest)?;
+        }
+        Runner::Stepped => {
+            check_files_and_tensors(manifest)?;
+            super::stepped::check(manifest)?;
+        }
         Runner::Scripted => {
             if manifest.file.is_some() || !manifest.inputs.is_empty() || !manifest.outputs.is_empty() {
                 return Err("runner: a scripted model has no [file], [[inputs]] or [[outputs]]".into());
@@ -218,9 +242,10 @@ fn check(manifest: &Manifest) -> Result<(), String> {
     Ok(())
 }
 
-fn check_tensor(manifest: &Manifest) -> Result<(), String> {
+/// What every model with an ONNX file must say.
+fn check_files_and_tensors(manifest: &Manifest) -> Result<(), String> {
     let Some(file) = &manifest.file else {
-        return Err("file: is missing; runner \"tensor\" needs [file] path and sha256".into());
+        return Err(format!("file: is missing; runner \"{}\" needs [file] path and sha256", manifest.runner));
     };
     let mut files = vec![super::FILE_NAME, &file.model.path];
     for external in &file.external {
@@ -245,6 +270,11 @@ fn check_tensor(manifest: &Manifest) -> Result<(), String> {
             }
         }
     }
+    Ok(())
+}
+
+/// `cost.size` of a model that takes tensors.
+fn check_size(manifest: &Manifest) -> Result<(), String> {
     let Some(size) = &manifest.cost.size else {
         return if manifest.cost.per_unit_ms == 0.0 { Ok(()) } else { Err("cost.per_unit_ms: needs cost.size".into()) };
     };
