@@ -13,7 +13,7 @@ use siding_core::{
 };
 use siding_tests::harness::{Options, Profile, TestSystem, eventually};
 use siding_worker::runtime::{
-    Computation, LoadError, LoadedModel, ModelRuntime, RunError, RuntimeReport, State, one_step, scripted::Scripted,
+    Computation, LoadError, LoadedModel, ModelRuntime, RunError, RuntimeReport, State as SavedState, one_step, scripted::Scripted,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -133,7 +133,7 @@ impl ModelRuntime for Deaf {
 }
 
 impl LoadedModel for Deaf {
-    fn begin(&mut self, _: &str, _: Option<State>) -> Result<Box<dyn Computation>, RunError> {
+    fn begin(&mut self, _: &str, _: Option<SavedState>) -> Result<Box<dyn Computation>, RunError> {
         let gate = self.0.clone();
         Ok(one_step(move |_| {
             let held = gate.0.lock().expect("no panic under this lock");
