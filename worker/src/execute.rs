@@ -144,6 +144,10 @@ fn compute(model: &mut dyn LoadedModel, running: &Running, input: &str, kept: &m
         Err(end) => return end,
     };
     let control = &running.control;
+    // The stop came while the model was loaded or the checkpoint was read.
+    if control.is_stopped() {
+        return RunEnd::Stopped(CancelMet::NotStarted);
+    }
     loop {
         let progress = match computation.step(control) {
             Ok(Step::Done(output)) => return RunEnd::Output(output),

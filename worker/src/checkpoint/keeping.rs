@@ -59,8 +59,6 @@ pub struct Kept<'a> {
     last: Instant,
     /// What it took.
     cost: Duration,
-    /// How far it was.
-    saved: Option<Progress>,
 }
 
 impl Keeping {
@@ -68,7 +66,7 @@ impl Keeping {
     #[must_use]
     pub fn of<'a>(&'a self, running: &'a Running, manifest: &Manifest, input: &str) -> Kept<'a> {
         let identity = Identity::new(running.work.job, manifest, input);
-        Kept { keeping: self, running, identity, last: Instant::now(), cost: Duration::ZERO, saved: None }
+        Kept { keeping: self, running, identity, last: Instant::now(), cost: Duration::ZERO }
     }
 }
 
@@ -107,18 +105,16 @@ impl Kept<'_> {
         self.keeping.recorder.tell_blocking(work, RecordChange::Restarted { reason });
     }
 
-    /// After a step: saves the state if that is due. Blocks while it is written.
+    /// After a step: saves the state if that is due. Blocks while it is written. The first one of a run is due by the interval alone, because nobody
+    /// knows yet what it takes.
     pub fn after_step(&mut self, computation: &dyn Computation, progress: Progress) {
         if checkpoint_due(self.last.elapsed(), self.cost, self.keeping.interval) {
             self.save(computation, progress);
         }
     }
 
-    /// Saves the state, unless it is saved or there is none. Blocks while it is written.
+    /// After a step: saves the state, if the computation has one. Blocks while it is written.
     pub fn save(&mut self, computation: &dyn Computation, progress: Progress) {
-        if self.saved == Some(progress) {
-            return;
-        }
         let begun = Instant::now();
         if let Some(state) = computation.save() {
             self.write(progress, &state);
@@ -127,7 +123,7 @@ impl Kept<'_> {
         self.last = Instant::now();
     }
 
-    fn write(&mut self, progress: Progress, state: &State) {
+    fn write(&self, progress: Progress, state: &State) {
         let (keeping, work) = (self.keeping, &self.running.work);
         let begun = Instant::now();
         let bytes = encode(&self.identity, work.attempt, progress, state);
@@ -143,7 +139,6 @@ impl Kept<'_> {
                 keeping.metrics.checkpoint_written(blob.bytes(), begun.elapsed());
                 let Progress { done, total } = progress;
                 keeping.recorder.tell_blocking(work, RecordChange::Checkpoint { blob, done, total });
-                self.saved = Some(progress);
                 return;
             }
             Ok(Err(error)) => chain(&error).to_string(),
