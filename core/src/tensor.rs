@@ -8,7 +8,7 @@ mod binary;
 pub(crate) mod fields;
 mod input;
 mod output;
-mod scan;
+pub(crate) mod scan;
 
 use std::{fmt, str::FromStr};
 
@@ -19,7 +19,7 @@ use crate::limits;
 
 pub use binary::Malformed;
 pub use input::parse_input;
-pub use output::{OutputTooLarge, write_output};
+pub use output::{OutputTooLarge, write_json, write_output};
 
 /// One thing that is wrong with an input.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -65,14 +65,21 @@ struct RawFile {
     path: FileName,
     sha256: Digest,
     #[serde(default)]
-    external: Vec<RawExternal>,
+    external: Vec<RawChecked>,
 }
 
+/// A file and what its bytes must be.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawExternal {
+pub(super) struct RawChecked {
     path: FileName,
     sha256: Digest,
+}
+
+impl From<RawChecked> for CheckedFile {
+    fn from(raw: RawChecked) -> Self {
+        Self { path: raw.path.0, sha256: raw.sha256.0 }
+    }
 }
 
 #[derive(Deserialize)]
@@ -92,7 +99,7 @@ struct RawExample {
 /// A newtype whose rule is checked while TOML still knows the place.
 macro_rules! checked {
     ($name:ident($inner:ty) from $raw:ty, $check:expr) => {
-        struct $name($inner);
+        pub(super) struct $name(pub(super) $inner);
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -165,7 +172,7 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Error> {
         runner: raw.runner,
         file: raw.file.map(|file| ModelFile {
             model: CheckedFile { path: file.path.0, sha256: file.sha256.0 },
-            external: file.external.into_iter().map(|e| CheckedFile { path: e.path.0, sha256: e.sha256.0 }).collect(),
+            external: file.external.into_iter().map(CheckedFile::from).collect(),
         }),
         inputs: raw.inputs.into_iter().map(spec).collect(),
         outputs: raw.outputs.into_iter().map(spec).collect(),
