@@ -4,7 +4,9 @@
 mod files;
 mod interface;
 mod magika;
+mod ocr;
 mod spin;
+mod text;
 
 use std::{
     path::{Path, PathBuf},
@@ -118,7 +120,7 @@ struct Case {
 fn every_runtime_keeps_the_contract() {
     let script = scripted();
     let spin = model(&committed(), "spin");
-    let onnx = siding_worker::runtime::onnx::Onnx::open("", &["cpu"]).expect("run `make setup`");
+    let onnx = Arc::new(siding_worker::runtime::onnx::Onnx::open("", &["cpu"]).expect("run `make setup`"));
     let cases = [
         Case {
             what: "scripted",
@@ -130,8 +132,18 @@ fn every_runtime_keeps_the_contract() {
             bad: &["", "7", r#"{"op":"dance"}"#, r#"{"op":"noop","more":1}"#],
         },
         Case {
-            what: "onnx",
-            runtime: Arc::new(onnx),
+            what: "onnx, text",
+            runtime: onnx.clone(),
+            model: text::minilm(),
+            foreign: script.model(),
+            quick: text::input(&["a", "b"]),
+            // A minute and a half: no test waits for its end.
+            endless: text::input(&vec!["siding ".repeat(250); siding_core::limits::TEXTS_MAX]),
+            bad: &["", "7", "{}", r#"{"texts":[]}"#, r#"{"texts":["a",1]}"#],
+        },
+        Case {
+            what: "onnx, tensor",
+            runtime: onnx,
             model: spin.clone(),
             foreign: script.model(),
             quick: spin::input(&[[1.0; 64]], 10),

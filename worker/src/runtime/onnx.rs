@@ -11,6 +11,7 @@ mod interface;
 pub mod library;
 pub mod raw;
 mod tensor;
+mod text;
 mod values;
 
 use ort::{
@@ -89,8 +90,9 @@ impl ModelRuntime for Onnx {
     }
 
     fn load(&self, model: &Model) -> Result<Box<dyn LoadedModel>, LoadError> {
-        if model.manifest.runner != Runner::Tensor {
-            return Err(LoadError::new(model, format!("{NAME} has no runner {}", model.manifest.runner)));
+        let runner = model.manifest.runner;
+        if !matches!(runner, Runner::Tensor | Runner::Text) {
+            return Err(LoadError::new(model, format!("{NAME} has no runner {runner}")));
         }
         let files = files::read(model).map_err(|why| LoadError::new(model, why))?;
         let session = self.session(&files).map_err(|error| {
@@ -98,7 +100,11 @@ impl ModelRuntime for Onnx {
             LoadError { source: Some(Box::new(error)), ..LoadError::new(model, why) }
         })?;
         interface::check(&model.manifest, session.inputs(), session.outputs()).map_err(|why| LoadError::new(model, why))?;
-        Ok(Box::new(tensor::Loaded::new(model.manifest.clone(), Engine::new(session))))
+        let engine = Engine::new(session);
+        Ok(match runner {
+            Runner::Text => Box::new(text::Loaded::new(model, engine)?),
+            _ => Box::new(tensor::Loaded::new(model.manifest.clone(), engine)),
+        })
     }
 }
 

@@ -120,7 +120,9 @@ impl TryFrom<Raw> for Text {
     fn try_from(raw: Raw) -> Result<Self, String> {
         let task = match (raw.task, raw.pooling, raw.normalize, raw.labels, raw.scores) {
             (RawTask::Embedding, Some(pooling), Some(normalize), None, None) => Task::Embedding { pooling, normalize },
-            (RawTask::Embedding, ..) => return Err("task \"embedding\" needs pooling and normalize, and has no labels or scores".into()),
+            (RawTask::Embedding, ..) => {
+                return Err("task \"embedding\" needs pooling and normalize, and has no labels or scores".into());
+            }
             (RawTask::Classification, None, None, Some(labels), Some(scores)) => Task::Classification { labels, scores },
             (RawTask::Classification, ..) => {
                 return Err("task \"classification\" needs labels and scores, and has no pooling or normalize".into());
@@ -257,7 +259,8 @@ impl Texts {
             let labels = labels.unwrap_or_default();
             let top_k = json.parse().ok().filter(|top_k| (1..=labels).contains(top_k));
             if top_k.is_none() {
-                problems.push(problem("/top_k".into(), format!("must be a whole number from 1 to {labels}, not {}", quoted(json))));
+                problems
+                    .push(problem("/top_k".into(), format!("must be a whole number from 1 to {labels}, not {}", quoted(json))));
             }
             top_k
         });

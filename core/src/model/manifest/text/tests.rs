@@ -60,7 +60,12 @@ fn a_section_that_breaks_a_rule_is_refused_with_its_key() {
         (false, "pooling = \"mean\"", "pooling = \"cls\"", None),
         (false, ", 8]", ", \"width\"]", None),
         (false, "pooling = \"mean\"", "pooling = \"median\"", Some("unknown variant `median`")),
-        (false, "pooling = \"mean\"", "pooling = \"none\"", Some("text.output: out must be FP32 [batch, numbers], not FP32 [batch, tokens, 8]")),
+        (
+            false,
+            "pooling = \"mean\"",
+            "pooling = \"none\"",
+            Some("text.output: out must be FP32 [batch, numbers], not FP32 [batch, tokens, 8]"),
+        ),
         (false, "pooling = \"mean\"\n", "", Some("task \"embedding\" needs pooling and normalize")),
         (false, "normalize = true", "normalize = true\nlabels = [\"a\"]", Some("has no labels")),
         (false, "normalize = true", "normalize = true\nstride = 1", Some("unknown field `stride`")),
