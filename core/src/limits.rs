@@ -65,8 +65,8 @@ pub const TEXT_BYTES_MAX: usize = 64 * 1024;
 /// Most tokens of one text that a model may take.
 pub const TEXT_TOKENS_MAX: usize = 8192;
 /// Most tokens, padding included, in one micro-batch of texts; a text that has more runs alone. Measured with all-MiniLM-L6-v2 on one
-/// thread: texts of 32 tokens gain nothing beyond it (102 rows/s), texts of 128 lose a quarter at eight times as many; and a step of so
-/// many tokens takes 0.2 s, which is how long a job with many texts holds its slot between two steps.
+/// thread: texts of 32 tokens gain nothing beyond it (102 rows/s), texts of 128 lose a fifth at eight times as many; and a step of so
+/// many tokens takes up to 0.2 s, which is how long a job with many texts holds its slot between two steps.
 pub const MICRO_BATCH_TOKENS_MAX: usize = 512;
 /// Largest file that holds one setting (`SIDING_<SECTION>__<KEY>_FILE`), in bytes: a URL or a certificate.
 pub const SETTING_FILE_BYTES_MAX: u64 = 64 * 1024;

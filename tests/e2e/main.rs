@@ -8,3 +8,4 @@ mod life;
 mod services;
 mod stopping;
 mod streams;
+mod texts;

@@ -1,6 +1,8 @@
 //! The runner `text` with a real model that others made and with a small one that can be checked by hand: equal to what Python's onnxruntime
 //! and tokenizers compute (worker/models/reference.py), step by step, over saved states, and with tokenizers that are none.
 
+mod odd;
+
 use std::fs;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -301,4 +303,15 @@ fn what_is_cut_off_is_said_with_and_without_tokens_around_the_text() {
             assert!(output.ends_with(&ends), "{what}, {words} words: {output}");
         }
     }
+}
+
+#[test]
+fn the_raw_loop_runs_what_a_job_runs() {
+    let onnx = siding_worker::runtime::onnx::Onnx::open("", &["cpu"]).expect("run `make setup`");
+    let tone = model(&committed(), "tone");
+    let texts = ["job", "the worker of the queue is on the job with the model"];
+    let mut raw = onnx.raw(&tone, &input(&texts)).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((raw.run(), raw.run()), (Ok(()), Ok(())));
+    let refused = onnx.raw(&tone, "{}").err().expect("no texts").to_string();
+    assert!(refused.contains("/texts is missing"), "{refused}");
 }

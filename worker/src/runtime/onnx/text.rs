@@ -5,23 +5,20 @@
 mod output;
 mod plan;
 mod pooling;
+mod reader;
 mod tokenizer;
 
 use std::sync::Arc;
 
 use siding_core::{
-    limits,
     model::{
-        manifest::{
-            Manifest,
-            text::{Task, Text, Texts},
-        },
+        manifest::text::{Task, Text, Texts},
         repository::Model,
     },
-    tensor::{Datatype, Tensor, TensorData, TensorSpec, Tensors},
+    tensor::{Tensor, TensorData, TensorSpec, Tensors},
 };
 
-use self::tokenizer::{Encoded, Tokenizer};
+use self::{reader::Reader, tokenizer::Encoded};
 use super::{engine::Engine, said, values};
 use crate::runtime::{Computation, LoadError, LoadedModel, Progress, RunControl, RunError, State, Step};
 
@@ -31,10 +28,8 @@ const NUMBERS: &str = "numbers";
 
 /// What a computation needs of its model.
 struct Parts {
-    text: Text,
-    inputs: Vec<TensorSpec>,
+    reader: Reader,
     output: TensorSpec,
-    tokenizer: Tokenizer,
     engine: Engine,
 }
 
@@ -43,24 +38,28 @@ pub(super) struct Loaded(Arc<Parts>);
 impl Loaded {
     /// The model with its tokenizer, whose file is checked here.
     pub(super) fn new(model: &Model, engine: Engine) -> Result<Self, LoadError> {
-        let Manifest { text: Some(text), inputs, outputs, .. } = &model.manifest else {
-            return Err(LoadError::new(model, "its manifest has no [text]"));
-        };
-        let output = outputs.iter().find(|spec| spec.name == text.output);
+        let reader = Reader::new(model)?;
+        let output = model.manifest.outputs.iter().find(|spec| spec.name == reader.text.output).cloned();
         let output = output.ok_or_else(|| LoadError::new(model, "its manifest does not declare text.output"))?;
-        let bytes = model.read(&text.tokenizer).map_err(|error| LoadError::new(model, error.to_string()))?;
-        let tokenizer =
-            Tokenizer::new(&bytes, text).map_err(|why| LoadError::new(model, format!("{}: {why}", text.tokenizer.path)))?;
-        let parts = Parts { text: text.clone(), inputs: inputs.clone(), output: output.clone(), tokenizer, engine };
-        Ok(Self(parts.into()))
+        Ok(Self(Arc::new(Parts { reader, output, engine })))
     }
+}
+
+/// What the model itself would be given for a job's input, one micro-batch after the other.
+pub(super) fn micro_batches(model: &Model, input: &str) -> Result<Vec<Tensors>, LoadError> {
+    let reader = Reader::new(model)?;
+    let failed = |error: RunError| LoadError::new(model, error.to_string());
+    let input = Texts::parse(input, &reader.text).map_err(|problems| failed(RunError::bad_input(&problems)))?;
+    let texts = reader.read(&input.texts, &RunControl::new(drop)).map_err(failed)?;
+    reader::plan(&texts).iter().map(|batch| reader.tensors(&texts, batch).map_err(failed)).collect()
 }
 
 impl LoadedModel for Loaded {
     fn begin(&mut self, input: &str, from: Option<State>) -> Result<Box<dyn Computation>, RunError> {
-        let input = Texts::parse(input, &self.0.text).map_err(|problems| RunError::bad_input(&problems))?;
+        let text = &self.0.reader.text;
+        let input = Texts::parse(input, text).map_err(|problems| RunError::bad_input(&problems))?;
         let rows = match from {
-            Some(state) => restored(&state, &self.0, input.texts.len()).map_err(|why| RunError::BadCheckpoint(why.into()))?,
+            Some(state) => restored(&state, text, input.texts.len()).map_err(|why| RunError::BadCheckpoint(why.into()))?,
             None => vec![None; input.texts.len()],
         };
         Ok(Box::new(Running { parts: self.0.clone(), input, rows, planned: None }))
@@ -100,7 +99,7 @@ impl Computation for Running {
             planned.left.pop();
         }
         if planned.left.is_empty() {
-            return output::write(&parts.text.task, input, &planned.texts, rows).map(Step::Done);
+            return output::write(&parts.reader.text.task, input, &planned.texts, rows).map(Step::Done);
         }
         let done = rows.iter().filter(|row| row.is_some()).count();
         Ok(Step::More(Progress { done: done as u64, total: Some(rows.len() as u64) }))
@@ -120,19 +119,8 @@ impl Computation for Running {
 
 /// Reads all texts and decides which run together.
 fn plan(parts: &Parts, input: &Texts, rows: &[Option<Row>], control: &RunControl) -> Result<Planned, RunError> {
-    let mut texts = Vec::with_capacity(input.texts.len());
-    for (index, text) in input.texts.iter().enumerate() {
-        if control.is_stopped() {
-            return Err(RunError::Stopped);
-        }
-        let encoded = parts.tokenizer.encode(text).map_err(|why| RunError::Failed(format!("text {index}: {why}")))?;
-        if encoded.ids.is_empty() {
-            return Err(RunError::BadInput(format!("/texts/{index} has no tokens")));
-        }
-        texts.push(encoded);
-    }
-    let lengths: Vec<_> = texts.iter().map(|text| text.ids.len()).collect();
-    let mut left = plan::micro_batches(&lengths, limits::MICRO_BATCH_TOKENS_MAX);
+    let texts = parts.reader.read(&input.texts, control)?;
+    let mut left = reader::plan(&texts);
     // A micro-batch with a text that is missing runs as a whole, as it would have run then.
     left.retain(|batch| batch.iter().any(|&text| rows[text].is_none()));
     left.reverse();
@@ -141,9 +129,7 @@ fn plan(parts: &Parts, input: &Texts, rows: &[Option<Row>], control: &RunControl
 
 /// The numbers of the texts of one micro-batch, in its order.
 fn run(parts: &Parts, texts: &[Encoded], batch: &[usize], control: &RunControl) -> Result<Vec<Row>, RunError> {
-    let batch: Vec<_> = batch.iter().map(|&text| &texts[text]).collect();
-    let tokens = batch.iter().map(|text| text.ids.len()).max().unwrap_or_default();
-    let inputs = tensors(parts, &batch, tokens).map_err(|error| RunError::Failed(error.to_string()))?;
+    let inputs = parts.reader.tensors(texts, batch)?;
     let shapes = inputs.iter().map(|(_, tensor)| tensor.shape().to_vec()).collect();
     let inputs = values::inputs(inputs).map_err(|error| RunError::Failed(said(&error)))?;
     let specs = std::slice::from_ref(&parts.output);
@@ -153,40 +139,16 @@ fn run(parts: &Parts, texts: &[Encoded], batch: &[usize], control: &RunControl) 
             RunError::BadInput(why) => RunError::Failed(format!("the model refuses what its tokenizer gives: {why}")),
             other => other,
         })?;
+    let failed = |why: String| RunError::Failed(format!("output {}: {why}", parts.output.name));
     let Some((shape, TensorData::Fp32(numbers))) = found.into_iter().next().map(|(_, tensor)| tensor.into_parts()) else {
-        return Err(RunError::Failed(format!("output {}: the model did not give it", parts.text.output)));
+        return Err(failed("the model did not give it".into()));
     };
-    let lengths: Vec<_> = batch.iter().map(|text| text.ids.len()).collect();
-    pooling::rows(&parts.text.task, &lengths, &shape, &numbers)
-        .map_err(|why| RunError::Failed(format!("output {}: {why}", parts.text.output)))
-}
-
-/// The model's inputs for texts of at most so many tokens, padded to that.
-fn tensors(parts: &Parts, batch: &[&Encoded], tokens: usize) -> Result<Tensors, siding_core::tensor::Invalid> {
-    let padded = |of: &dyn Fn(&Encoded) -> Vec<u32>, pad: u32| -> Vec<u32> {
-        batch.iter().flat_map(|text| of(text).into_iter().chain(std::iter::repeat(pad)).take(tokens)).collect()
-    };
-    let mut tensors = Tensors::new();
-    for spec in &parts.inputs {
-        let numbers = if spec.name == parts.text.ids {
-            padded(&|text| text.ids.clone(), parts.text.pad_id)
-        } else if spec.name == parts.text.mask {
-            padded(&|text| vec![1; text.ids.len()], 0)
-        } else {
-            padded(&|text| text.types.clone(), 0)
-        };
-        let data = match spec.datatype {
-            // The tokenizer's ids were checked to be small enough for this.
-            Datatype::Int32 => TensorData::Int32(numbers.into_iter().map(u32::cast_signed).collect()),
-            _ => TensorData::Int64(numbers.into_iter().map(i64::from).collect()),
-        };
-        tensors.push(&spec.name, Tensor::new(vec![batch.len(), tokens], data)?)?;
-    }
-    Ok(tensors)
+    let lengths: Vec<_> = batch.iter().map(|&text| texts[text].ids.len()).collect();
+    pooling::rows(&parts.reader.text.task, &lengths, &shape, &numbers).map_err(failed)
 }
 
 /// The rows of a saved state of a job with `texts` texts.
-fn restored(state: &State, parts: &Parts, texts: usize) -> Result<Vec<Option<Row>>, &'static str> {
+fn restored(state: &State, text: &Text, texts: usize) -> Result<Vec<Option<Row>>, &'static str> {
     if state.note != texts.to_string() {
         return Err("it is of another number of texts");
     }
@@ -196,7 +158,7 @@ fn restored(state: &State, parts: &Parts, texts: usize) -> Result<Vec<Option<Row
     let (TensorData::Uint64(done), TensorData::Fp32(all), &[rows, width]) = (done.data(), numbers.data(), numbers.shape()) else {
         return Err("its tensors have other types");
     };
-    let labels = match &parts.text.task {
+    let labels = match &text.task {
         Task::Embedding { .. } => None,
         Task::Classification { labels, .. } => Some(labels.len()),
     };
