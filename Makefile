@@ -13,6 +13,8 @@ PYTHON ?= python3
 SERVICES = $(PYTHON) compose/services
 # How often `make faults` breaks everything.
 RUNS ?= 1
+# Tests at once, where it is not said: most of the long ones wait for a server or a timeout, not for a core.
+export NEXTEST_TEST_THREADS ?= $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN))
 # For `make demo ARGS=--seconds=20` and the like.
 ARGS ?=
 
@@ -97,7 +99,7 @@ doc: need-cargo ## Build the crates' documentation
 bench: need-cargo setup ## Measure dispatch and inference in release mode; prints JSON lines
 	$(CARGO) build --locked --release --package siding
 	"$(TARGET)/release/siding" bench dispatch
-	"$(TARGET)/release/siding" bench inference --model magika --models "$(SIDING_CACHE)/models"
+	"$(TARGET)/release/siding" bench inference --models "$(SIDING_CACHE)/models"
 
 bench-servers: need-cargo need-python ## Measure dispatch over RabbitMQ and Postgres that wait for their disks, beside a raw loop
 	$(CARGO) build --locked --release --package siding

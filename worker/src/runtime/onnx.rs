@@ -25,6 +25,7 @@ use siding_core::model::{manifest::Runner, repository::Model};
 use self::{engine::Engine, library::Library};
 use super::{LoadError, LoadedModel, ModelRuntime, RuntimeReport};
 
+pub use engine::session_time;
 pub use library::Unavailable;
 
 /// The runtime's name in reports.

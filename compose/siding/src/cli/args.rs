@@ -233,13 +233,13 @@ pub enum BenchCommand {
 /// `siding bench inference`
 #[derive(Debug, Args)]
 pub struct InferenceArgs {
-    /// The model to measure
+    /// The model to measure [default: every one of the repository]
     #[arg(long, value_name = "NAME")]
-    pub model: String,
+    pub model: Option<String>,
     /// The model repository [default: the one that `make setup` fetched]
     #[arg(long, value_name = "DIR")]
     pub models: Option<PathBuf>,
-    /// Seconds that raw loop and system are each measured in one round
+    /// Seconds that bare loop and system are each measured in one round
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub seconds: u64,
     /// Rounds; the last line has their medians

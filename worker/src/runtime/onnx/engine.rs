@@ -1,7 +1,11 @@
 //! One session and how it is run: what every runner on ONNX Runtime shares. It decides what becomes of the arena's memory, how a run is
 //! stopped, and whose fault an error is; it never looks into a tensor.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    cell::Cell,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use ort::{
     ErrorCode,
@@ -10,6 +14,17 @@ use ort::{
 
 use super::said;
 use crate::runtime::{RunControl, RunError};
+
+thread_local! {
+    /// How long this thread has been inside of ONNX Runtime.
+    static SESSION_TIME: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// How long the calling thread has been inside of ONNX Runtime since it began: what of a runner's time was the model's.
+#[must_use]
+pub fn session_time() -> Duration {
+    SESSION_TIME.get()
+}
 
 /// A session that its slot's computations share: each run has it for itself.
 #[derive(Clone)]
@@ -57,14 +72,20 @@ impl Engine {
             }
         };
         let session = &mut inner.session;
-        control.interruptible(stop, || match session.run_with_options(inputs, &*options) {
+        let started = Instant::now();
+        let ended = control.interruptible(stop, || {
+            let outputs = session.run_with_options(inputs, &*options);
+            SESSION_TIME.set(SESSION_TIME.get() + started.elapsed());
+            outputs
+        });
+        match ended {
             Ok(outputs) => read(outputs),
             // The runtime has no code of its own for this; whether we stopped it is known only here.
             Err(_) if control.is_stopped() => Err(RunError::Stopped),
             // It checks values against the graph (an index out of range), after we have checked names, types and shapes.
             Err(error) if error.code() == ErrorCode::InvalidArgument => Err(RunError::BadInput(said(&error))),
             Err(error) => Err(RunError::Failed(said(&error))),
-        })
+        }
     }
 }
 
