@@ -304,14 +304,3 @@ fn what_is_cut_off_is_said_with_and_without_tokens_around_the_text() {
         }
     }
 }
-
-#[test]
-fn the_raw_loop_runs_what_a_job_runs() {
-    let onnx = siding_worker::runtime::onnx::Onnx::open("", &["cpu"]).expect("run `make setup`");
-    let tone = model(&committed(), "tone");
-    let texts = ["job", "the worker of the queue is on the job with the model"];
-    let mut raw = onnx.raw(&tone, &input(&texts)).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!((raw.run(), raw.run()), (Ok(()), Ok(())));
-    let refused = onnx.raw(&tone, "{}").err().expect("no texts").to_string();
-    assert!(refused.contains("/texts is missing"), "{refused}");
-}

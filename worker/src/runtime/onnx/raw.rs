@@ -5,15 +5,15 @@ use ort::{
     session::{Session, SessionInputValue},
     value::DynValue,
 };
-use siding_core::model::{manifest::Runner, repository::Model};
+use siding_core::model::repository::Model;
 
-use super::{Onnx, files, said, text, values};
+use super::{Onnx, files, said, values};
 use crate::runtime::{LoadError, RunError};
 
-/// One session and the tensors that it runs on: those of one run, or of each of a job's runs.
+/// One session and the tensors that it runs on.
 pub struct Raw {
     session: Session,
-    runs: Vec<Vec<(String, DynValue)>>,
+    inputs: Vec<(String, DynValue)>,
 }
 
 impl Onnx {
@@ -24,30 +24,22 @@ impl Onnx {
     pub fn raw(&self, model: &Model, input: &str) -> Result<Raw, LoadError> {
         let files = files::read(model).map_err(|why| LoadError::new(model, why))?;
         let session = self.session(&files).map_err(|error| LoadError::new(model, said(&error)))?;
-        let runs = match model.manifest.runner {
-            Runner::Text => text::micro_batches(model, input)?,
-            _ => vec![
-                model
-                    .manifest
-                    .parse_input(input)
-                    .map_err(|problems| LoadError::new(model, RunError::bad_input(&problems).to_string()))?,
-            ],
-        };
-        let runs = runs.into_iter().map(values::owned).collect::<ort::Result<_>>();
-        Ok(Raw { session, runs: runs.map_err(|error| LoadError::new(model, said(&error)))? })
+        let tensors = model
+            .manifest
+            .parse_input(input)
+            .map_err(|problems| LoadError::new(model, RunError::bad_input(&problems).to_string()))?;
+        let inputs = values::owned(tensors).map_err(|error| LoadError::new(model, said(&error)))?;
+        Ok(Raw { session, inputs })
     }
 }
 
 impl Raw {
-    /// Computes the job once and drops the outputs. Blocks.
+    /// Runs once and drops the outputs. Blocks.
     ///
     /// # Errors
     /// `RunError::Failed`.
     pub fn run(&mut self) -> Result<(), RunError> {
-        for inputs in &self.runs {
-            let inputs: Vec<_> = inputs.iter().map(|(name, value)| (name.as_str(), SessionInputValue::from(value))).collect();
-            self.session.run(inputs).map(drop).map_err(|error| RunError::Failed(said(&error)))?;
-        }
-        Ok(())
+        let inputs: Vec<_> = self.inputs.iter().map(|(name, value)| (name.as_str(), SessionInputValue::from(value))).collect();
+        self.session.run(inputs).map(drop).map_err(|error| RunError::Failed(said(&error)))
     }
 }

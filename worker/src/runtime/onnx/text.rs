@@ -45,15 +45,6 @@ impl Loaded {
     }
 }
 
-/// What the model itself would be given for a job's input, one micro-batch after the other.
-pub(super) fn micro_batches(model: &Model, input: &str) -> Result<Vec<Tensors>, LoadError> {
-    let reader = Reader::new(model)?;
-    let failed = |error: RunError| LoadError::new(model, error.to_string());
-    let input = Texts::parse(input, &reader.text).map_err(|problems| failed(RunError::bad_input(&problems)))?;
-    let texts = reader.read(&input.texts, &RunControl::new(drop)).map_err(failed)?;
-    reader::plan(&texts).iter().map(|batch| reader.tensors(&texts, batch).map_err(failed)).collect()
-}
-
 impl LoadedModel for Loaded {
     fn begin(&mut self, input: &str, from: Option<State>) -> Result<Box<dyn Computation>, RunError> {
         let text = &self.0.reader.text;
