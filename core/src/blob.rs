@@ -3,7 +3,7 @@
 
 mod pieces;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, path::Path};
@@ -13,7 +13,7 @@ pub use pieces::Pieces;
 
 use crate::{
     error::{Classified, Transience},
-    id::Invalid,
+    id::{Invalid, JobId},
     limits,
     store::Payload,
 };
@@ -153,6 +153,26 @@ impl Blobs {
         };
         let intact = bytes.len() as u64 == blob.bytes && digest(&bytes).await == blob.digest;
         if intact { Ok(bytes) } else { Err(Error::Damaged(blob.clone())) }
+    }
+
+    /// Removes a blob that nothing refers to any more. One that is gone already is removed.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn remove(&self, blob: &BlobRef) -> Result<(), Error> {
+        match self.0.delete(&blob.path()).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(Error::Unavailable(error)),
+        }
+    }
+
+    /// Removes a checkpoint of `job` that nothing refers to any more, if the store answers soon. What stays is a blob too many: a log line,
+    /// and nobody's failure.
+    pub async fn discard(&self, job: JobId, blob: &BlobRef) {
+        let removed = tokio::time::timeout(Duration::from_secs(limits::BLOB_REMOVE_SECS_MAX), self.remove(blob)).await;
+        if !matches!(removed, Ok(Ok(()))) {
+            tracing::warn!(job.id = %job, blob = %blob, "cannot remove a checkpoint that is of no use any more; it stays in the blob store");
+        }
     }
 
     /// JSON text as a payload: inline when small, a blob when not.

@@ -99,6 +99,10 @@ pub struct Worker {
     pub slots: usize,
     /// How long a drain waits for running jobs before it interrupts them, in milliseconds.
     pub drain_ms: u64,
+    /// The time between two checkpoints of one run, at least, in milliseconds.
+    pub checkpoint_ms: u64,
+    /// How long a run may take to heed its stop before it is ended by force, in milliseconds.
+    pub stop_patience_ms: u64,
     /// Whether manifests may use the scripted runner (echo, delay, fail, panic, hang). For tests and benches.
     pub scripted: bool,
     /// ONNX Runtime's shared library; empty for `ORT_DYLIB_PATH` or the one that `make setup` fetched.

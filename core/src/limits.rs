@@ -82,6 +82,12 @@ pub const SUBMISSIONS_WAITING_MAX: usize = 4096;
 pub const PUBLISH_WINDOW_MAX: usize = 1024;
 /// Most records (progress, results) of one worker that wait for the store; a slot waits before it runs another job.
 pub const RECORDS_WAITING_MAX: usize = 1024;
+/// Largest checkpoint of one job, in bytes; a computation with a larger state goes on without.
+pub const CHECKPOINT_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Longest time that the writing or reading of one checkpoint may take, in seconds. The run waits for it.
+pub const CHECKPOINT_SECS_MAX: u64 = 30;
+/// Longest time that the removing of one checkpoint may take, in seconds; then it stays.
+pub const BLOB_REMOVE_SECS_MAX: u64 = 2;
 /// Most hints buffered for one listener of the event bus; a slower listener is told that it has missed some.
 pub const HINTS_BUFFERED_MAX: usize = 4096;
 /// Most hints that wait for the way to other processes; further ones are dropped, counted, and told to the listeners there as missed.

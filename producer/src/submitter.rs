@@ -230,6 +230,9 @@ impl Submitter {
             let event = Hint::Event { job, seq: now.event_seq, terminal: now.state.is_terminal() };
             self.parts.bus.send(&[Hint::Cancel { job }, event]);
         }
+        if let Some(useless) = &cancelled.released {
+            self.parts.blobs.discard(job, useless).await;
+        }
         Ok(cancelled)
     }
 

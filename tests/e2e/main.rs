@@ -1,5 +1,7 @@
 //! End to end: whole systems through their HTTP port, as callers see them.
 
+mod cancelling;
+mod checkpoints;
 mod deployment;
 mod health;
 mod inference;

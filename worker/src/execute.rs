@@ -1,5 +1,6 @@
-//! One run on one slot: find the model, load it if this slot has not yet, run it, and turn every way it can end into a `RunEnd`. A
-//! panic costs this job and this slot's copy of the model, never the thread.
+//! One run on one slot: find the model, load it if this slot has not yet, run it step by step, and turn every way it can end into a `RunEnd`.
+//! Between two steps it tells progress, heeds a stop and keeps checkpoints. A panic costs this job and this slot's copy of the model, never the
+//! thread. It never decides why or when a run is stopped.
 
 use std::{
     collections::VecDeque,
@@ -11,12 +12,14 @@ use std::{
 use siding_core::{
     error::chain,
     id::{ModelName, ModelVersion},
-    model::repository::Repository,
+    job::{CancelMet, RestartReason},
+    model::{manifest::Manifest, repository::Repository},
 };
 
 use crate::{
-    running::Running,
-    runtime::{LoadedModel, ModelRuntime, RunError},
+    checkpoint::keeping::{Keeping, Kept, NoState},
+    running::{Running, StopReason},
+    runtime::{Computation, LoadedModel, ModelRuntime, RunControl, RunError, RunReport, Step},
     verdict::RunEnd,
 };
 
@@ -32,6 +35,7 @@ const FAILED_LOADS_MAX: usize = 32;
 pub struct Executor {
     runtime: Arc<dyn ModelRuntime>,
     repository: Arc<Repository>,
+    keeping: Keeping,
     /// Most recently used last.
     loaded: Vec<Loaded>,
     /// Oldest first.
@@ -48,20 +52,21 @@ struct FailedLoad {
 struct Loaded {
     name: ModelName,
     version: ModelVersion,
+    manifest: Manifest,
     model: Box<dyn LoadedModel>,
 }
 
 impl Executor {
     /// An executor with nothing loaded.
     #[must_use]
-    pub fn new(runtime: Arc<dyn ModelRuntime>, repository: Arc<Repository>) -> Self {
-        Self { runtime, repository, loaded: Vec::new(), failed: VecDeque::new() }
+    pub fn new(runtime: Arc<dyn ModelRuntime>, repository: Arc<Repository>, keeping: Keeping) -> Self {
+        Self { runtime, repository, keeping, loaded: Vec::new(), failed: VecDeque::new() }
     }
 
     /// Runs the job. Blocks until it has ended.
     pub fn execute(&mut self, running: &Running, input: &str) -> RunEnd {
         if running.control.is_stopped() {
-            return RunEnd::Error(RunError::Stopped);
+            return RunEnd::Stopped(CancelMet::NotStarted);
         }
         let (name, version) = (&running.work.model, &running.work.version);
         // The model leaves the list while it runs: a panic loses it, and the next job loads a fresh copy.
@@ -71,13 +76,13 @@ impl Executor {
                 None => self.load(name, version)?,
             };
             running.loaded();
-            let end = loaded.model.run(input, &running.control);
+            let end = compute(loaded.model.as_mut(), running, input, &mut self.keeping.of(running, &loaded.manifest, input));
             Ok((loaded, end))
         }));
         match ended {
             Ok(Ok((loaded, end))) => {
                 self.keep(loaded);
-                end.map_or_else(RunEnd::Error, RunEnd::Output)
+                end
             }
             Ok(Err(not_loaded)) => RunEnd::NotLoaded(not_loaded),
             Err(panic) => {
@@ -119,9 +124,9 @@ impl Executor {
         let model = self.repository.resolve(name, Some(version)).map_err(|error| error.to_string())?;
         let started = Instant::now();
         match self.runtime.load(&model) {
-            Ok(model) => {
+            Ok(loaded) => {
                 tracing::info!(model.name = %name, model.version = %version, load_ms = started.elapsed().as_secs_f64() * 1e3, "model loaded");
-                Ok(Loaded { name: name.clone(), version: version.clone(), model })
+                Ok(Loaded { name: name.clone(), version: version.clone(), manifest: model.manifest.clone(), model: loaded })
             }
             Err(error) => {
                 // The chain is for the operator; the caller learns that the model is not available, and which.
@@ -129,6 +134,61 @@ impl Executor {
                 Err(format!("model {name} version {version} cannot be loaded on this worker"))
             }
         }
+    }
+}
+
+/// Computes the job step by step, from its checkpoint where it has one.
+fn compute(model: &mut dyn LoadedModel, running: &Running, input: &str, kept: &mut Kept<'_>) -> RunEnd {
+    let mut computation = match begin(model, input, kept) {
+        Ok(computation) => computation,
+        Err(end) => return end,
+    };
+    let control = &running.control;
+    loop {
+        let progress = match computation.step(control) {
+            Ok(Step::Done(output)) => return RunEnd::Output(output),
+            Ok(Step::More(progress)) => progress,
+            Err(error) => return ended_by(error, control),
+        };
+        running.step_ended();
+        control.report(RunReport::Progress { done: progress.done, total: progress.total });
+        if control.is_stopped() {
+            return RunEnd::Stopped(CancelMet::BetweenSteps);
+        }
+        if running.is_leaving() {
+            kept.save(computation.as_ref(), progress);
+            running.stop(StopReason::Drain);
+            return RunEnd::Stopped(CancelMet::BetweenSteps);
+        }
+        kept.after_step(computation.as_ref(), progress);
+        running.step_begins();
+    }
+}
+
+/// Begins where the job's checkpoint says; from nothing when there is none, and when it is refused.
+fn begin(model: &mut dyn LoadedModel, input: &str, kept: &Kept<'_>) -> Result<Box<dyn Computation>, RunEnd> {
+    let reason = match kept.load() {
+        Ok(state) => match model.begin(input, state) {
+            Ok(computation) => return Ok(computation),
+            Err(RunError::BadCheckpoint(why)) => {
+                tracing::warn!(why, "the model does not go on from the job's checkpoint");
+                RestartReason::Refused
+            }
+            Err(error) => return Err(RunEnd::Error(error)),
+        },
+        Err(NoState::Refused(reason)) => reason,
+        Err(NoState::Unavailable) => return Err(RunEnd::NoCheckpoint),
+    };
+    kept.restart(reason);
+    model.begin(input, None).map_err(RunEnd::Error)
+}
+
+/// What an error of a step means: a run that was stopped ends as stopped, whatever a killed one says.
+fn ended_by(error: RunError, control: &RunControl) -> RunEnd {
+    match error {
+        _ if control.is_killed() => RunEnd::Stopped(CancelMet::Killed),
+        RunError::Stopped if control.is_stopped() => RunEnd::Stopped(CancelMet::InsideRun),
+        error => RunEnd::Error(error),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use siding_core::{
     clock::Timestamp,
-    job::{Failure, FailureCode, Finish, InterruptReason},
+    job::{CancelMet, Failure, FailureCode, Finish, InterruptReason},
     schedule::retry::retry_at,
     store::Work,
 };
@@ -15,8 +15,10 @@ use crate::{running::StopReason, runtime::RunError};
 pub enum RunEnd {
     /// It returned an output: JSON text.
     Output(String),
-    /// It returned an error.
+    /// It returned an error of its own.
     Error(RunError),
+    /// It was stopped and has ended because of that.
+    Stopped(CancelMet),
     /// It panicked. What it said is in the log and nowhere else: it may name paths and values.
     Panicked,
     /// The model could not be loaded.
@@ -25,6 +27,8 @@ pub enum RunEnd {
     NoInput,
     /// The input's blob is missing or damaged, and will stay so.
     InputLost,
+    /// The blob of the checkpoint that it was to go on from could not be read.
+    NoCheckpoint,
     /// It was handed back before it was started.
     NotStarted,
 }
@@ -60,27 +64,35 @@ pub fn verdict(end: RunEnd, stop: Option<StopReason>, work: &Work, now: Timestam
         RunEnd::Error(error @ RunError::OutputTooLarge { .. }) => failed(FailureCode::OutputTooLarge, error.to_string()),
         RunEnd::Error(RunError::Failed(message)) => failed(FailureCode::RuntimeError, message),
         RunEnd::Error(error @ RunError::BadCheckpoint(_)) => failed(FailureCode::RuntimeError, error.to_string()),
-        RunEnd::Error(RunError::Stopped) => match stop {
-            Some(StopReason::Cancel) => Verdict::Record(Finish::Stopped),
+        RunEnd::Error(RunError::Stopped) => {
+            failed(FailureCode::RuntimeError, "the runtime stopped the run without being asked".into())
+        }
+        RunEnd::Stopped(met) => match stop {
+            Some(StopReason::Cancel) => Verdict::Record(Finish::Stopped { met }),
             Some(StopReason::Drain) => interrupted(InterruptReason::Drain),
             Some(StopReason::LeaseLost) => Verdict::Discard,
             Some(StopReason::Timeout) => {
                 failed(FailureCode::RunTimeout, format!("the run passed its limit of {} ms", work.run_timeout.as_millis()))
             }
-            None => failed(FailureCode::RuntimeError, "the runtime stopped the run without being asked".into()),
+            Some(StopReason::Stall) => {
+                let limit = work.stall_timeout.unwrap_or_default().as_millis();
+                failed(FailureCode::Stalled, format!("a step of the run passed its limit of {limit} ms"))
+            }
+            None => failed(FailureCode::RuntimeError, "the run was stopped without a reason".into()),
         },
         RunEnd::Panicked => failed(FailureCode::Panicked, "the run panicked".into()),
         RunEnd::NotLoaded(message) => failed(FailureCode::ModelUnavailable, message),
         RunEnd::NoInput => failed(FailureCode::RuntimeError, "the job's input could not be read".into()),
+        RunEnd::NoCheckpoint => failed(FailureCode::RuntimeError, "the job's checkpoint could not be read".into()),
         RunEnd::InputLost => {
             let failure = Failure::new(FailureCode::RuntimeError, "the job's stored input is missing or damaged");
             Verdict::Record(Finish::Failed { failure, retry_at: None })
         }
         RunEnd::NotStarted => match stop {
-            Some(StopReason::Cancel) => Verdict::Record(Finish::Stopped),
+            Some(StopReason::Cancel) => Verdict::Record(Finish::Stopped { met: CancelMet::NotStarted }),
             Some(StopReason::LeaseLost) => Verdict::Discard,
             Some(StopReason::Drain) => interrupted(InterruptReason::Drain),
-            Some(StopReason::Timeout) | None => interrupted(InterruptReason::NotStarted),
+            Some(StopReason::Timeout | StopReason::Stall) | None => interrupted(InterruptReason::NotStarted),
         },
     }
 }
@@ -107,6 +119,8 @@ pub(crate) mod tests {
             input: Payload::Inline("{}".into()),
             estimate: Estimate { p50_ms: 1.0, p90_ms: 1.0, source: Source::Hint },
             run_timeout: Duration::from_millis(50),
+            stall_timeout: None,
+            checkpoint: None,
             failures,
             attempts_max: 3,
             waited: Duration::ZERO,
@@ -119,7 +133,7 @@ pub(crate) mod tests {
     #[test]
     fn every_end_of_a_run_has_one_meaning() {
         use StopReason as S;
-        let stopped = || RunEnd::Error(RunError::Stopped);
+        let stopped = || RunEnd::Stopped(CancelMet::InsideRun);
         let broke = || RunEnd::Error(RunError::Failed("x".into()));
         let ok = || RunEnd::Output("{}".into());
         let rows = [
@@ -134,7 +148,10 @@ pub(crate) mod tests {
             (stopped(), Some(S::Drain), 0, "interrupted drain"),
             (stopped(), Some(S::LeaseLost), 0, "discard"),
             (stopped(), Some(S::Timeout), 0, "run_timeout final"),
+            (stopped(), Some(S::Stall), 0, "stalled retried"),
             (stopped(), None, 0, "runtime_error retried"),
+            (RunEnd::Error(RunError::Stopped), None, 0, "runtime_error retried"),
+            (RunEnd::NoCheckpoint, None, 0, "runtime_error retried"),
             (RunEnd::Panicked, None, 0, "panicked retried"),
             (RunEnd::NotLoaded("x".into()), None, 0, "model_unavailable retried"),
             (RunEnd::NoInput, None, 0, "runtime_error retried"),
@@ -150,7 +167,7 @@ pub(crate) mod tests {
                 Verdict::Record(Finish::Failed { failure, retry_at }) => {
                     format!("{} {}", failure.code.as_str(), if retry_at.is_some() { "retried" } else { "final" })
                 }
-                Verdict::Record(Finish::Stopped) => "stopped".into(),
+                Verdict::Record(Finish::Stopped { .. }) => "stopped".into(),
                 Verdict::Record(Finish::Interrupted { reason }) => format!("interrupted {}", reason.as_str()),
                 Verdict::Record(Finish::Succeeded { .. }) => "succeeded before it is stored".into(),
                 Verdict::Discard => "discard".into(),

@@ -17,10 +17,11 @@ use siding_core::{
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    checkpoint::keeping::Keeping,
     execute::Executor,
     keeper, pump,
     recorder::{self, Recorder},
-    running::{RunningJobs, StopReason},
+    running::{Running, RunningJobs, StopReason},
     runtime::ModelRuntime,
     slots::Slots,
     taking::{self, Taking},
@@ -28,6 +29,8 @@ use crate::{
 
 /// Deliveries on their way from the pumps to the taking loop; the prefetch of the lanes is the real bound.
 const HANDS_MAX: usize = 1024;
+/// How long a run with steps may take to come to the end of one, save its state and leave, at shutdown.
+const STEP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a run may take to end once it was told to stop, at shutdown.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the loops may take to end once nothing runs, at shutdown.
@@ -41,6 +44,10 @@ pub struct Parts {
     pub lanes: Lanes,
     /// How many jobs run at once.
     pub slots: usize,
+    /// The time between two checkpoints of one run, at least.
+    pub checkpoint_every: Duration,
+    /// How long a run may take to heed its stop before it is ended by force.
+    pub stop_patience: Duration,
     /// How long a shutdown waits for running jobs before it interrupts them.
     pub drain: Duration,
     /// Where deliveries come from.
@@ -103,6 +110,7 @@ impl Worker {
                 bus: parts.bus.clone(),
                 running: running.clone(),
                 recorder: recorder.clone(),
+                stop_patience: parts.stop_patience,
                 metrics: parts.metrics.clone(),
             },
         );
@@ -147,6 +155,7 @@ impl Worker {
     pub async fn stop(self) -> Result<(), Unfinished> {
         let intake = self.intake.stopped(LOOPS_PATIENCE).await;
         if tokio::time::timeout(self.patience, self.running.none_left()).await.is_err() {
+            self.leave_between_steps().await;
             for running in self.running.all() {
                 running.stop(StopReason::Drain);
             }
@@ -161,6 +170,14 @@ impl Worker {
         // With a hanging thread the recorder has a handle left and cannot end; it has taken what it could get.
         let recorded = if runs.is_ok() { self.recording.stopped(LOOPS_PATIENCE).await } else { Ok(()) };
         intake.and(runs).and(rest).and(joined).and(recorded)
+    }
+
+    /// Lets runs that have steps save their state and leave at the end of one. The others are not waited for.
+    async fn leave_between_steps(&self) {
+        self.running.all().into_iter().filter(|running| running.has_steps()).for_each(|running| running.leave());
+        if tokio::time::timeout(STEP_PATIENCE, self.running.none_left_of(Running::has_steps)).await.is_err() {
+            tracing::warn!("runs did not come to the end of a step; what they did since their last checkpoints is lost");
+        }
     }
 
     /// Ends everything at once and records nothing, as a crash would. For fault tests: leases stay, deliveries are dropped.
@@ -186,8 +203,15 @@ async fn join(threads: Vec<JoinHandle<()>>) -> Result<(), Unfinished> {
 }
 
 fn start_slots(parts: &Parts, recorder: &Recorder) -> std::io::Result<(Slots, Vec<JoinHandle<()>>)> {
-    let executor = || Executor::new(parts.runtime.clone(), parts.repository.clone());
     let (recorder, handle) = (recorder.clone(), tokio::runtime::Handle::current());
+    let keeping = Keeping {
+        blobs: parts.blobs.clone(),
+        recorder: recorder.clone(),
+        metrics: parts.metrics.clone(),
+        executor: handle.clone(),
+        interval: parts.checkpoint_every,
+    };
+    let executor = || Executor::new(parts.runtime.clone(), parts.repository.clone(), keeping.clone());
     let report = Arc::new(move |running, end| recorder.finished_blocking(running, end, &handle));
     Slots::start(parts.slots, parts.lanes.as_slice().len(), executor, report)
 }

@@ -172,6 +172,8 @@ impl Services {
             lanes: self.settings.lanes()?,
             slots: self.settings.slots(),
             drain: Duration::from_millis(self.settings.worker.drain_ms),
+            checkpoint_every: Duration::from_millis(self.settings.worker.checkpoint_ms),
+            stop_patience: Duration::from_millis(self.settings.worker.stop_patience_ms),
             consumer: self.seams.consumer.clone(),
             bus: self.seams.bus.clone(),
             store: self.seams.attempts.clone(),

@@ -30,6 +30,8 @@ impl Settings {
             ("dispatch.relay_poll_ms", self.dispatch.relay_poll_ms),
             ("dispatch.sweep_poll_ms", self.dispatch.sweep_poll_ms),
             ("dispatch.queue_messages_max", self.dispatch.queue_messages_max as u64),
+            ("worker.checkpoint_ms", self.worker.checkpoint_ms),
+            ("worker.stop_patience_ms", self.worker.stop_patience_ms),
             ("stream.heartbeat_ms", self.stream.heartbeat_ms),
             ("stream.poll_ms", self.stream.poll_ms),
             ("store.readers", u64::from(self.store.readers)),

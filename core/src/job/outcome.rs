@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::CancelMet;
 use crate::{clock::Timestamp, id::Invalid, limits, store::Payload};
 
 /// Why a job failed, in a word that callers may branch on. New words may be added; a word never changes its meaning.
@@ -20,6 +21,8 @@ pub enum FailureCode {
     Panicked,
     /// The run passed its `run_timeout_ms`. Not tried again: the next run would pass it as well.
     RunTimeout,
+    /// A step of the run took longer than its `stall_timeout_ms`.
+    Stalled,
     /// The output is larger than a job may return.
     OutputTooLarge,
     /// The worker died or lost its lease while it ran this job.
@@ -28,12 +31,13 @@ pub enum FailureCode {
 
 impl FailureCode {
     /// Every code.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::BadInput,
         Self::ModelUnavailable,
         Self::RuntimeError,
         Self::Panicked,
         Self::RunTimeout,
+        Self::Stalled,
         Self::OutputTooLarge,
         Self::WorkerLost,
     ];
@@ -47,6 +51,7 @@ impl FailureCode {
             Self::RuntimeError => "runtime_error",
             Self::Panicked => "panicked",
             Self::RunTimeout => "run_timeout",
+            Self::Stalled => "stalled",
             Self::OutputTooLarge => "output_too_large",
             Self::WorkerLost => "worker_lost",
         }
@@ -57,7 +62,7 @@ impl FailureCode {
     pub fn is_transient(self) -> bool {
         match self {
             Self::BadInput | Self::OutputTooLarge | Self::RunTimeout => false,
-            Self::ModelUnavailable | Self::RuntimeError | Self::Panicked | Self::WorkerLost => true,
+            Self::ModelUnavailable | Self::RuntimeError | Self::Panicked | Self::Stalled | Self::WorkerLost => true,
         }
     }
 }
@@ -137,7 +142,10 @@ pub enum Finish {
         retry_at: Option<Timestamp>,
     },
     /// The computation was stopped because the caller cancelled.
-    Stopped,
+    Stopped {
+        /// Where the cancel met it.
+        met: CancelMet,
+    },
     /// Handed back to the queue, due at once.
     Interrupted {
         /// Why.

@@ -140,6 +140,7 @@ fn large() -> Submission {
         start_at: None,
         start_deadline_ms: None,
         run_timeout_ms: None,
+        stall_timeout_ms: None,
         attempts_max: None,
         traceparent: None,
     }

@@ -44,7 +44,7 @@ pub async fn a_claim_is_answered_by_where_the_job_stands(seam: &StoreSeam) {
 
 pub async fn a_claim_hands_out_all_that_a_run_needs(seam: &StoreSeam) {
     let traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned());
-    let new = NewJob { traceparent: traceparent.clone(), ..new_job() };
+    let new = NewJob { traceparent: traceparent.clone(), stall_timeout: Some(SECOND), ..new_job() };
     seam.accept(new.clone()).await;
     seam.pass(3 * SECOND);
     let worker = WorkerId::generate();
@@ -57,6 +57,8 @@ pub async fn a_claim_hands_out_all_that_a_run_needs(seam: &StoreSeam) {
         input: new.input,
         estimate: new.estimate,
         run_timeout: new.run_timeout,
+        stall_timeout: new.stall_timeout,
+        checkpoint: None,
         failures: 0,
         attempts_max: 3,
         waited: 3 * SECOND,

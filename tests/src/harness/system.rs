@@ -1,6 +1,10 @@
 //! A whole system in this process: real services on the ground of a profile, with HTTP on a free port and faults on request. `finish` waits for rest and checks the promises; a test that forgets it fails.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use siding::{
     http,
@@ -85,7 +89,7 @@ pub struct TestSystem {
     runtime: Arc<dyn ModelRuntime>,
     lanes: Vec<LaneName>,
     _held: Held,
-    _ground: Ground,
+    ground: Ground,
     finished: bool,
 }
 
@@ -156,7 +160,7 @@ impl TestSystem {
             runtime,
             lanes,
             _held: held,
-            _ground: ground,
+            ground: ground,
             finished: false,
         }
     }
@@ -243,6 +247,22 @@ impl TestSystem {
             if record.state.is_terminal() { Ok(record) } else { Err(format!("{record:?}")) }
         })
         .await
+    }
+
+    /// The files of its blob store.
+    ///
+    /// # Panics
+    /// When its folder cannot be read.
+    #[must_use]
+    pub fn blob_files(&self) -> Vec<PathBuf> {
+        let folder = match self.settings.blobs.folder.as_str() {
+            "" => self.ground.folder().join("data").join("blobs"),
+            folder => PathBuf::from(folder),
+        };
+        let entries =
+            |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("a readable entry").path());
+        // Two levels, as the blob store lays them out.
+        entries(&folder).flat_map(|inner| entries(&inner).collect::<Vec<_>>()).filter(|path| path.is_file()).collect()
     }
 
     /// Takes the services away, to stop them in the test's own way; the test ends with `finish_stopped`.

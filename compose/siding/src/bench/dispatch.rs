@@ -199,6 +199,7 @@ async fn one_job(services: &Services) -> anyhow::Result<Duration> {
         start_at: None,
         start_deadline_ms: None,
         run_timeout_ms: None,
+        stall_timeout_ms: None,
         attempts_max: None,
         traceparent: None,
     };
@@ -290,6 +291,7 @@ fn noop_row(lane: &LaneName) -> NewJob {
         start: Start::In(Duration::ZERO),
         start_deadline: None,
         run_timeout: Duration::from_secs(30),
+        stall_timeout: None,
         retry_of: None,
         traceparent: None,
     }

@@ -229,6 +229,7 @@ impl Bench<'_> {
             start_at: None,
             start_deadline_ms: None,
             run_timeout_ms: None,
+            stall_timeout_ms: None,
             attempts_max: None,
             traceparent: None,
         };

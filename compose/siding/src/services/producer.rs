@@ -104,6 +104,7 @@ fn start_rescue(drain: &Drain, seams: &Seams, settings: &Settings, lanes: &Lanes
         drain,
         sweep::Parts {
             store: seams.attempts.clone(),
+            blobs: seams.blobs.clone(),
             bus: seams.bus.clone(),
             clock: seams.clock.clone(),
             metrics: metrics.clone(),

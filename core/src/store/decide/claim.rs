@@ -65,7 +65,8 @@ impl Stored {
         self.lease_until = Some(ledger.now.plus(claim.lease));
         self.claimed_message = claim.message;
         let waited = ledger.now.since(self.job.due_at);
-        let data = Data::Started { worker, lane: self.job.lane.clone(), waited_ms: tell::ms(waited), takeover };
+        let resumes = self.checkpoint.as_ref().map(Into::into);
+        let data = Data::Started { worker, lane: self.job.lane.clone(), waited_ms: tell::ms(waited), takeover, resumes };
         Ok(Started { waited, takeover, event_seq: self.tell(data, ledger) })
     }
 }
