@@ -58,6 +58,14 @@ pub const TENSOR_RANK_MAX: usize = 8;
 pub const TENSOR_ELEMENTS_MAX: usize = 16 * 1024 * 1024;
 /// Most tensors in one input.
 pub const TENSORS_MAX: usize = 64;
+/// Most runs of a stepped model in one job.
+pub const STEPS_MAX: u64 = 1_000_000;
+/// How long a stepped model's runs are bundled into one step, in milliseconds: a run of 0.1 ms would pay more for the loop around it than for itself.
+pub const STEP_MS: u64 = 10;
+/// Highest temperature that a caller may ask for. Above it, chances are as good as even.
+pub const TEMPERATURE_MAX: f64 = 10.0;
+/// Largest file of a vocabulary, in bytes.
+pub const VOCABULARY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Largest file that holds one setting (`SIDING_<SECTION>__<KEY>_FILE`), in bytes: a URL or a certificate.
 pub const SETTING_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Largest `model.toml`, in bytes.

@@ -5,6 +5,7 @@ mod files;
 mod interface;
 mod magika;
 mod spin;
+mod stepped;
 
 use std::{
     path::{Path, PathBuf},
@@ -118,6 +119,7 @@ struct Case {
 fn every_runtime_keeps_the_contract() {
     let script = scripted();
     let spin = model(&committed(), "spin");
+    let wheel = stepped::wheel();
     let onnx = siding_worker::runtime::onnx::Onnx::open("", &["cpu"]).expect("run `make setup`");
     let cases = [
         Case {
@@ -137,6 +139,15 @@ fn every_runtime_keeps_the_contract() {
             quick: spin::input(&[[1.0; 64]], 10),
             endless: spin::input(&[[1.0; 64]], i64::MAX),
             bad: &["", "7", "{}", r#"{"x":{"shape":[1,64],"data":[]},"iters":{"shape":[],"data":[1]}}"#],
+        },
+        Case {
+            what: "onnx, stepped",
+            runtime: Arc::new(siding_worker::runtime::onnx::Onnx::open("", &["cpu"]).expect("run `make setup`")),
+            model: wheel.model(),
+            foreign: script.model(),
+            quick: stepped::turns(10, 10),
+            endless: stepped::turns(1_000_000, 1000),
+            bad: &["", "7", "{}", r#"{"iters":{"shape":[],"data":[1]},"steps":0}"#],
         },
     ];
     for case in cases {

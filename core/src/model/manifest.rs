@@ -112,6 +112,12 @@ impl Manifest {
         check::parse(text)
     }
 
+    /// Every file of the version's folder that it names.
+    pub fn files(&self) -> impl Iterator<Item = &CheckedFile> {
+        let own = self.file.iter().flat_map(|file| std::iter::once(&file.model).chain(&file.external));
+        own.chain(self.stepped.iter().flat_map(stepped::Stepped::files))
+    }
+
     /// Parses a job's input as the tensors that the model takes.
     ///
     /// # Errors

@@ -106,7 +106,7 @@ fn model(root: &Path, name: &str, version: &str, allow_scripted: bool) -> Result
     if manifest.runner == Runner::Scripted && !allow_scripted {
         return Err(format!("{file}: runner: \"scripted\" is for tests and benches; the setting worker.scripted allows it"));
     }
-    for checked in manifest.file.iter().flat_map(|file| std::iter::once(&file.model).chain(&file.external)) {
+    for checked in manifest.files() {
         inside(&folder, &folder.join(&checked.path)).map_err(|why| format!("{file}: file: {}: {why}", checked.path))?;
     }
     Ok(Model { manifest, folder })
