@@ -68,6 +68,14 @@ pub const TEXT_TOKENS_MAX: usize = 8192;
 /// thread: texts of 32 tokens gain nothing beyond it (102 rows/s), texts of 128 lose a fifth at eight times as many; and a step of so
 /// many tokens takes up to 0.2 s, which is how long a job with many texts holds its slot between two steps.
 pub const MICRO_BATCH_TOKENS_MAX: usize = 512;
+/// Most runs of a stepped model in one job.
+pub const STEPS_MAX: u64 = 1_000_000;
+/// How long a stepped model's runs are bundled into one step, in milliseconds: a run of 0.1 ms would pay more for the loop around it than for itself.
+pub const STEP_MS: u64 = 10;
+/// Highest temperature that a caller may ask for. Above it, chances are as good as even.
+pub const TEMPERATURE_MAX: f64 = 10.0;
+/// Largest file of a vocabulary, in bytes.
+pub const VOCABULARY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Largest file that holds one setting (`SIDING_<SECTION>__<KEY>_FILE`), in bytes: a URL or a certificate.
 pub const SETTING_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Largest `model.toml`, in bytes.

@@ -4,6 +4,7 @@
 //! The form of an input, and of an output (which always names its datatype):
 //! `{"x": {"shape": [1, 2], "datatype": "FP32", "data": [0.5, 1]}}`. `data` is row-major, flat or nested like the shape.
 
+mod axis;
 mod binary;
 pub(crate) mod fields;
 mod input;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use crate::limits;
 
 pub use binary::Malformed;
+pub(crate) use input::parse_fields;
 pub use input::parse_input;
 pub use output::{OutputTooLarge, write_json, write_output};
 
@@ -325,7 +327,7 @@ impl IntoIterator for Tensors {
 }
 
 /// One dimension as a manifest declares it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dim {
     /// Always this size.
     Fixed(usize),

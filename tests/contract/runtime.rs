@@ -6,6 +6,7 @@ mod interface;
 mod magika;
 mod ocr;
 mod spin;
+mod stepped;
 mod text;
 
 use std::{
@@ -120,6 +121,7 @@ struct Case {
 fn every_runtime_keeps_the_contract() {
     let script = scripted();
     let spin = model(&committed(), "spin");
+    let wheel = stepped::wheel();
     let onnx = Arc::new(siding_worker::runtime::onnx::Onnx::open("", &["cpu"]).expect("run `make setup`"));
     let cases = [
         Case {
@@ -143,12 +145,21 @@ fn every_runtime_keeps_the_contract() {
         },
         Case {
             what: "onnx, tensor",
-            runtime: onnx,
+            runtime: onnx.clone(),
             model: spin.clone(),
             foreign: script.model(),
             quick: spin::input(&[[1.0; 64]], 10),
             endless: spin::input(&[[1.0; 64]], i64::MAX),
             bad: &["", "7", "{}", r#"{"x":{"shape":[1,64],"data":[]},"iters":{"shape":[],"data":[1]}}"#],
+        },
+        Case {
+            what: "onnx, stepped",
+            runtime: onnx,
+            model: wheel.model(),
+            foreign: script.model(),
+            quick: stepped::turns(10, 10),
+            endless: stepped::turns(1_000_000, 1000),
+            bad: &["", "7", "{}", r#"{"iters":{"shape":[],"data":[1]},"steps":0}"#],
         },
     ];
     for case in cases {

@@ -7,6 +7,8 @@ states it goes beside the model.
 
 import platform
 
+from stepped_packages import STEPPED
+
 # 1.28.0 is the newest version without telemetry code; the newest that speaks the interface we are built for is not needed.
 ONNXRUNTIME = "onnxruntime-1.28.0"
 NOTICES = {
@@ -119,3 +121,5 @@ PACKAGES = [
         },
     },
 ]
+
+PACKAGES += STEPPED

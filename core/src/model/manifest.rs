@@ -119,10 +119,11 @@ impl Manifest {
         check::parse(text)
     }
 
-    /// Every file that the manifest names.
+    /// Every file of the version's folder that it names.
     pub fn files(&self) -> impl Iterator<Item = &CheckedFile> {
-        let of_model = self.file.iter().flat_map(|file| std::iter::once(&file.model).chain(&file.external));
-        of_model.chain(self.text.iter().map(|text| &text.tokenizer))
+        let own = self.file.iter().flat_map(|file| std::iter::once(&file.model).chain(&file.external));
+        let of_text = self.text.iter().map(|text| &text.tokenizer);
+        own.chain(of_text).chain(self.stepped.iter().flat_map(stepped::Stepped::files))
     }
 
     /// Parses a job's input as the tensors that the model takes.

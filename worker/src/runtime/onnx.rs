@@ -10,6 +10,7 @@ mod files;
 mod interface;
 pub mod library;
 pub mod raw;
+mod stepped;
 mod tensor;
 mod text;
 mod values;
@@ -20,7 +21,13 @@ use ort::{
     logging::LogLevel,
     session::{Session, builder::GraphOptimizationLevel},
 };
-use siding_core::model::{manifest::Runner, repository::Model};
+use siding_core::{
+    limits,
+    model::{
+        manifest::{Runner, stepped::Prelude},
+        repository::Model,
+    },
+};
 
 use self::{engine::Engine, library::Library};
 use super::{LoadError, LoadedModel, ModelRuntime, RuntimeReport};
@@ -40,6 +47,8 @@ pub struct Onnx {
     library: Library,
     providers_active: Vec<String>,
     providers_refused: Vec<(String, String)>,
+    /// How long a stepped model's runs are bundled into one step, in milliseconds.
+    step_ms: u64,
 }
 
 impl Onnx {
@@ -55,7 +64,15 @@ impl Onnx {
             library,
             providers_active: vec!["cpu".into()],
             providers_refused: providers.iter().filter_map(|name| refused(&name)).collect(),
+            step_ms: limits::STEP_MS,
         })
+    }
+
+    /// The same with steps of another length. 0 makes each run of a stepped model a step of its own, which is how tests cut wherever a
+    /// computation can be cut.
+    #[must_use]
+    pub fn with_step_ms(self, step_ms: u64) -> Self {
+        Self { step_ms, ..self }
     }
 
     fn session(&self, files: &files::Files) -> ort::Result<Session> {
@@ -91,22 +108,42 @@ impl ModelRuntime for Onnx {
     }
 
     fn load(&self, model: &Model) -> Result<Box<dyn LoadedModel>, LoadError> {
-        let runner = model.manifest.runner;
-        if !matches!(runner, Runner::Tensor | Runner::Text) {
-            return Err(LoadError::new(model, format!("{NAME} has no runner {runner}")));
+        let manifest = &model.manifest;
+        match (manifest.runner, &manifest.stepped) {
+            (Runner::Tensor, _) => Ok(Box::new(tensor::Loaded::new(manifest.clone(), Engine::new(self.main_session(model)?)))),
+            (Runner::Text, _) => Ok(Box::new(text::Loaded::new(model, Engine::new(self.main_session(model)?))?)),
+            (Runner::Stepped, Some(stepped)) => {
+                let engine = Engine::new(self.main_session(model)?);
+                let prelude = stepped.prelude.as_ref().map(|prelude| self.prelude_session(model, prelude)).transpose()?;
+                stepped::Loaded::new(model, engine, prelude.map(Engine::new), self.step_ms)
+                    .map(|loaded| Box::new(loaded) as Box<dyn LoadedModel>)
+                    .map_err(|why| LoadError::new(model, why))
+            }
+            (runner, _) => Err(LoadError::new(model, format!("{NAME} has no runner {runner}"))),
         }
-        let files = files::read(model).map_err(|why| LoadError::new(model, why))?;
-        let session = self.session(&files).map_err(|error| {
-            let why = format!("{NAME} refuses the file: {}", said(&error));
-            LoadError { source: Some(Box::new(error)), ..LoadError::new(model, why) }
-        })?;
-        interface::check(&model.manifest, session.inputs(), session.outputs()).map_err(|why| LoadError::new(model, why))?;
-        let engine = Engine::new(session);
-        Ok(match runner {
-            Runner::Text => Box::new(text::Loaded::new(model, engine)?),
-            _ => Box::new(tensor::Loaded::new(model.manifest.clone(), engine)),
-        })
     }
+}
+
+impl Onnx {
+    /// A session of the model's own file, which is what the manifest says.
+    fn main_session(&self, model: &Model) -> Result<Session, LoadError> {
+        let files = files::read(model).map_err(|why| LoadError::new(model, why))?;
+        let session = self.session(&files).map_err(|error| refused(model, error))?;
+        interface::check(&model.manifest, session.inputs(), session.outputs()).map_err(|why| LoadError::new(model, why))?;
+        Ok(session)
+    }
+
+    fn prelude_session(&self, model: &Model, prelude: &Prelude) -> Result<Session, LoadError> {
+        let files = files::read_alone(model, &prelude.file).map_err(|why| LoadError::new(model, why))?;
+        let session = self.session(&files).map_err(|error| refused(model, error))?;
+        interface::check_prelude(prelude, session.inputs(), session.outputs()).map_err(|why| LoadError::new(model, why))?;
+        Ok(session)
+    }
+}
+
+fn refused(model: &Model, error: Error) -> LoadError {
+    let why = format!("{NAME} refuses the file: {}", said(&error));
+    LoadError { source: Some(Box::new(error)), ..LoadError::new(model, why) }
 }
 
 /// What the runtime says, for a caller: one line, no source paths, not too long.

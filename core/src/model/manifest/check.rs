@@ -82,6 +82,18 @@ impl From<RawChecked> for CheckedFile {
     }
 }
 
+impl<'de> Deserialize<'de> for CheckedFile {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        RawChecked::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl<'de> Deserialize<'de> for TensorSpec {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        RawSpec::deserialize(deserializer).map(spec)
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSpec {
@@ -264,17 +276,21 @@ fn check_files_and_tensors(manifest: &Manifest) -> Result<(), String> {
     if file.model.path == super::FILE_NAME {
         return Err("file.path: must be the model's file, not the manifest".into());
     }
-    for (key, specs) in [("inputs", &manifest.inputs), ("outputs", &manifest.outputs)] {
-        if specs.is_empty() || specs.len() > limits::TENSORS_MAX {
-            return Err(format!("{key}: must be 1 to {} tensors, not {}", limits::TENSORS_MAX, specs.len()));
+    check_tensors("inputs", &manifest.inputs)?;
+    check_tensors("outputs", &manifest.outputs)
+}
+
+/// What holds of one side of an ONNX file.
+pub(super) fn check_tensors(key: &str, specs: &[TensorSpec]) -> Result<(), String> {
+    if specs.is_empty() || specs.len() > limits::TENSORS_MAX {
+        return Err(format!("{key}: must be 1 to {} tensors, not {}", limits::TENSORS_MAX, specs.len()));
+    }
+    for (index, spec) in specs.iter().enumerate() {
+        if specs[..index].iter().any(|earlier| earlier.name == spec.name) {
+            return Err(format!("{key}: {} is declared twice", spec.name));
         }
-        for (index, spec) in specs.iter().enumerate() {
-            if specs[..index].iter().any(|earlier| earlier.name == spec.name) {
-                return Err(format!("{key}: {} is declared twice", spec.name));
-            }
-            if spec.shape.len() > limits::TENSOR_RANK_MAX {
-                return Err(format!("{key}: {} has more than {} dimensions", spec.name, limits::TENSOR_RANK_MAX));
-            }
+        if spec.shape.len() > limits::TENSOR_RANK_MAX {
+            return Err(format!("{key}: {} has more than {} dimensions", spec.name, limits::TENSOR_RANK_MAX));
         }
     }
     Ok(())
