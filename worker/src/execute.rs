@@ -90,7 +90,8 @@ impl Executor {
 
     fn take_loaded(&mut self, name: &ModelName, version: &ModelVersion) -> Option<Loaded> {
         let at = self.loaded.iter().position(|loaded| &loaded.name == name && &loaded.version == version)?;
-        Some(self.loaded.remove(at))
+        let loaded = self.loaded.remove(at);
+        (!loaded.model.is_stale()).then_some(loaded)
     }
 
     fn keep(&mut self, loaded: Loaded) {

@@ -1,6 +1,6 @@
 //! What one attempt ends as. A worker decides it once and hands it to the recorder; it never changes afterwards.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ pub enum FailureCode {
     RuntimeError,
     /// The run panicked; it cost this job, not the worker.
     Panicked,
+    /// The model's process crashed, or had to be killed; it cost this job, not the worker.
+    ModelCrashed,
     /// The run passed its `run_timeout_ms`. Not tried again: the next run would pass it as well.
     RunTimeout,
     /// The output is larger than a job may return.
@@ -28,11 +30,12 @@ pub enum FailureCode {
 
 impl FailureCode {
     /// Every code.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::BadInput,
         Self::ModelUnavailable,
         Self::RuntimeError,
         Self::Panicked,
+        Self::ModelCrashed,
         Self::RunTimeout,
         Self::OutputTooLarge,
         Self::WorkerLost,
@@ -46,6 +49,7 @@ impl FailureCode {
             Self::ModelUnavailable => "model_unavailable",
             Self::RuntimeError => "runtime_error",
             Self::Panicked => "panicked",
+            Self::ModelCrashed => "model_crashed",
             Self::RunTimeout => "run_timeout",
             Self::OutputTooLarge => "output_too_large",
             Self::WorkerLost => "worker_lost",
@@ -57,7 +61,7 @@ impl FailureCode {
     pub fn is_transient(self) -> bool {
         match self {
             Self::BadInput | Self::OutputTooLarge | Self::RunTimeout => false,
-            Self::ModelUnavailable | Self::RuntimeError | Self::Panicked | Self::WorkerLost => true,
+            Self::ModelUnavailable | Self::RuntimeError | Self::Panicked | Self::ModelCrashed | Self::WorkerLost => true,
         }
     }
 }
@@ -108,6 +112,8 @@ pub enum InterruptReason {
     Drain,
     /// The worker claimed it ahead and could not start it soon.
     NotStarted,
+    /// The model has crashed too often there and is not loaded for a while.
+    ModelResting,
 }
 
 impl InterruptReason {
@@ -117,6 +123,16 @@ impl InterruptReason {
         match self {
             Self::Drain => "drain",
             Self::NotStarted => "not_started",
+            Self::ModelResting => "model_resting",
+        }
+    }
+
+    /// Whether the attempt was handed back before its model was asked for anything.
+    #[must_use]
+    pub fn is_before_start(self) -> bool {
+        match self {
+            Self::Drain => false,
+            Self::NotStarted | Self::ModelResting => true,
         }
     }
 }
@@ -138,9 +154,11 @@ pub enum Finish {
     },
     /// The computation was stopped because the caller cancelled.
     Stopped,
-    /// Handed back to the queue, due at once.
+    /// Handed back to the queue.
     Interrupted {
         /// Why.
         reason: InterruptReason,
+        /// How long from the recording until it is due again.
+        due_in: Duration,
     },
 }

@@ -121,6 +121,8 @@ pub struct Metrics {
     unreadable: Counter<u64>,
     dead_letters: Counter<u64>,
     dead_letters_kept: Gauge<u64>,
+    model_crashes: Counter<u64>,
+    model_loads_refused: Counter<u64>,
 }
 
 /// Upper bounds of the wait and run histograms, in seconds: lanes reach from milliseconds to hours.
@@ -173,6 +175,11 @@ impl Metrics {
             unreadable: count("siding_messages_unreadable", "Messages that were set aside because they cannot be read."),
             dead_letters: count("siding_dead_letters", "Dead letters that were read back, by what was done."),
             dead_letters_kept: gauge(&meter, "siding_dead_letters_kept", "Dead letters that nobody can read."),
+            model_crashes: count("siding_model_crashes", "Model processes that crashed or had to be killed, by model."),
+            model_loads_refused: count(
+                "siding_model_loads_refused",
+                "Loads refused because the model has crashed too often, by model.",
+            ),
             registry,
             _provider: provider,
         }
@@ -291,6 +298,16 @@ impl Metrics {
         self.dead_letters_kept.record(letters, &[]);
     }
 
+    /// The process of a model crashed, or had to be killed.
+    pub fn model_crashed(&self, model: &ModelName) {
+        self.model_crashes.add(1, &[label("model", model.as_str())]);
+    }
+
+    /// A model was not loaded because it has crashed too often.
+    pub fn model_load_refused(&self, model: &ModelName) {
+        self.model_loads_refused.add(1, &[label("model", model.as_str())]);
+    }
+
     /// A stream opened (`1`) or closed (`-1`).
     pub fn streams_changed(&self, by: i64) {
         self.streams.add(by, &[]);
@@ -349,6 +366,8 @@ mod tests {
         metrics.unreadable();
         metrics.dead_letter("published");
         metrics.dead_letters_kept(0);
+        metrics.model_crashed(&model);
+        metrics.model_load_refused(&model);
         metrics
     }
 

@@ -105,6 +105,9 @@ pub enum Command {
         #[command(subcommand)]
         command: BenchCommand,
     },
+    /// A model in a process of its own; a worker starts it
+    #[command(name = siding_worker::runtime::isolated::SUBCOMMAND, hide = true)]
+    ModelProcess,
     /// Print a completion script
     #[command(after_help = "Example:\n  siding completions bash > ~/.local/share/bash-completion/completions/siding")]
     Completions {
