@@ -109,6 +109,8 @@ pub struct Worker {
     pub trusted: Words,
     /// Most bytes of its own that one model process may have; 0 for no bound.
     pub model_memory_bytes_max: u64,
+    /// How long a model is not loaded after it has crashed too often, at first, in milliseconds; each further time twice as long.
+    pub model_rest_ms: u64,
     /// Execution providers in the order in which they are tried.
     pub providers: Words,
     /// Whether a provider that cannot be used keeps the models that run on it from loading, instead of being passed over.

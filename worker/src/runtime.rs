@@ -4,6 +4,7 @@
 pub mod choose;
 pub mod computation;
 pub mod control;
+pub mod guard;
 pub mod isolated;
 pub mod onnx;
 pub mod scripted;

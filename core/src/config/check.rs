@@ -40,6 +40,7 @@ impl Settings {
             ("broker.confirm_timeout_ms", self.broker.confirm_timeout_ms),
             ("broker.unconfirmed_max", self.broker.unconfirmed_max as u64),
             ("dispatch.lost_after_ms", self.dispatch.lost_after_ms),
+            ("worker.model_rest_ms", self.worker.model_rest_ms),
             ("worker.intra_threads", self.worker.intra_threads as u64),
             ("broker.deliveries_max", u64::from(self.broker.deliveries_max)),
         ];

@@ -1,7 +1,5 @@
 //! Other processes as the system shows them: which a test has started, whether one still is there, and an end by force. It judges nothing.
 
-use std::time::{Duration, Instant};
-
 use nix::{
     sys::signal::{Signal, kill as send},
     unistd::Pid,
@@ -28,9 +26,19 @@ pub fn children_of(parent: u32) -> Vec<u32> {
 }
 
 fn parent_of(id: u32) -> Option<u32> {
-    // `id (name) state parent …`; the name may contain anything.
+    field(id, 1)?.parse().ok()
+}
+
+/// `id (name) state parent …`: one of those behind the name, which may contain anything.
+fn field(id: u32, index: usize) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    Some(stat.rsplit_once(')')?.1.split_whitespace().nth(index)?.to_owned())
+}
+
+/// Whether it runs: a zombie does not, whoever is to reap it.
+#[must_use]
+pub fn runs(id: u32) -> bool {
+    field(id, 0).is_some_and(|state| state != "Z" && state != "X")
 }
 
 /// Whether it is there, as a zombie at least.
@@ -46,16 +54,4 @@ pub fn exists(id: u32) -> bool {
 pub fn kill(id: u32) {
     let id = i32::try_from(id).expect("ids are small");
     send(Pid::from_raw(id), Signal::SIGKILL).expect("it is there");
-}
-
-/// Looks until it is so, on a thread of its own and not on an executor; whether it was in time.
-pub fn until(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
-    let started = Instant::now();
-    while started.elapsed() < patience {
-        if holds() {
-            return true;
-        }
-        std::thread::yield_now();
-    }
-    false
 }

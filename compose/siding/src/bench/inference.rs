@@ -12,13 +12,14 @@ use futures::{StreamExt, stream};
 use serde::Serialize;
 use siding_core::{
     clock::SystemClock,
-    config::Settings,
+    config::{Isolation, Settings},
     drain::Drain,
     model::{
         locate,
         manifest::{Manifest, Runner},
         repository::{Model, Repository},
     },
+    telemetry::Metrics,
     tensor::{Datatype, Dim, TensorSpec},
 };
 use siding_producer::submit::Submission;
@@ -31,6 +32,7 @@ use super::{Durations, Quantiles, median, print_line};
 use tokio::sync::oneshot;
 
 use crate::{
+    process::guarded,
     seams::{self, Place, Seams},
     services::Services,
 };
@@ -46,6 +48,8 @@ pub struct Options {
     pub measure: Duration,
     /// Rounds; the printed figures are medians over them.
     pub rounds: usize,
+    /// Whether the system runs the model in processes of their own: never, or always.
+    pub isolation: Isolation,
 }
 
 /// One round, or the medians of all of them.
@@ -53,6 +57,8 @@ pub struct Options {
 struct Line {
     bench: &'static str,
     model: String,
+    /// Whether the system ran the model in processes of their own; the raw loop never does.
+    isolation: &'static str,
     round: Option<usize>,
     slots: usize,
     jobs_per_s: f64,
@@ -79,7 +85,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// # Errors
 /// When the model or the system cannot be started, or a job does not succeed.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let settings = Settings::load(None)?;
+    let mut settings = Settings::load(None)?;
+    // Never "new": what is measured must not change in the middle.
+    settings.worker.isolation = options.isolation;
     let folder = options.models.clone().or_else(|| locate::cache_dir().map(|cache| locate::models_dir(&cache)));
     let folder = folder.context("no model repository: name one with --models, or run `make setup`")?;
     let repository = Arc::new(Repository::open(&folder, false)?);
@@ -112,7 +120,8 @@ async fn start(
 ) -> anyhow::Result<(seams::Held, Services)> {
     let held = seams::hold(data)?;
     let seams = Seams::open(&Place::Alone(data.to_path_buf()), settings, Arc::new(SystemClock)).await?;
-    let services = Services::start(&seams, settings, repository, Arc::new(runtimes))?;
+    let runtime = guarded(Arc::new(runtimes), settings, &Arc::new(Metrics::new()));
+    let services = Services::start(&seams, settings, repository, runtime)?;
     Ok((held, services))
 }
 
@@ -137,6 +146,7 @@ impl Bench<'_> {
         let line = Line {
             bench: "inference",
             model: self.options.model.clone(),
+            isolation: word(self.options.isolation),
             round: Some(round),
             slots,
             jobs_per_s,
@@ -247,6 +257,7 @@ fn medians(lines: &[Line]) -> Line {
     Line {
         bench: "inference",
         model: lines.first().map(|line| line.model.clone()).unwrap_or_default(),
+        isolation: lines.first().map_or("", |line| line.isolation),
         round: None,
         slots: lines.first().map_or(0, |line| line.slots),
         jobs_per_s: of(|line| line.jobs_per_s),
@@ -255,6 +266,14 @@ fn medians(lines: &[Line]) -> Line {
         raw: Quantiles { p50_ms: of(|line| line.raw.p50_ms), p99_ms: of(|line| line.raw.p99_ms) },
         idle: Quantiles { p50_ms: of(|line| line.idle.p50_ms), p99_ms: of(|line| line.idle.p99_ms) },
         added_p50_ms: of(|line| line.added_p50_ms),
+    }
+}
+
+fn word(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Never => "never",
+        Isolation::New => "new",
+        Isolation::Always => "always",
     }
 }
 
