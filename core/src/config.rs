@@ -107,6 +107,133 @@ pub struct Worker {
     pub scripted: bool,
     /// ONNX Runtime's shared library; empty for `ORT_DYLIB_PATH` or the one that `make setup` fetched.
     pub onnxruntime: String,
+    /// Which models run in processes of their own.
+    pub isolation: Isolation,
+    /// Models, as `name` or `name/version`, that need no process of their own as far as `isolation` is `new`.
+    pub trusted: Words,
+    /// Most bytes of its own that one model process may have; 0 for no bound.
+    pub model_memory_bytes_max: u64,
+    /// How long a model is not loaded after it has crashed too often, at first, in milliseconds; each further time twice as long.
+    pub model_rest_ms: u64,
+    /// Execution providers in the order in which they are tried.
+    pub providers: Words,
+    /// Whether a provider that cannot be used keeps the models that run on it from loading, instead of being passed over.
+    pub providers_required: bool,
+    /// Threads that one run may use beside its own, for models on the CPU.
+    pub intra_threads: usize,
+}
+
+/// Which models run in processes of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Isolation {
+    /// None.
+    Never,
+    /// Those that have not proved themselves on this worker.
+    New,
+    /// All.
+    Always,
+}
+
+impl TryFrom<String> for Isolation {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        match word.as_str() {
+            "never" => Ok(Self::Never),
+            "new" => Ok(Self::New),
+            "always" => Ok(Self::Always),
+            _ => Err("must be never, new or always"),
+        }
+    }
+}
+
+/// Words that one setting lists, separated by commas.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct Words(pub Vec<String>);
+
+impl From<String> for Words {
+    fn from(text: String) -> Self {
+        Self(text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect())
+    }
+}
+
+/// CUDA's options, as ONNX Runtime has them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cuda {
+    /// Which device; TensorRT uses the same one.
+    pub device_id: i32,
+    /// Most bytes of each session's arena on the device; 0 for no bound.
+    pub memory_bytes_max: u64,
+    /// How the arena grows.
+    pub arena: Arena,
+    /// How cuDNN looks for the algorithm of a convolution.
+    pub conv_search: ConvSearch,
+    /// Whether matrix products may use TensorFloat-32, which rounds.
+    pub tf32: bool,
+    /// The folder with CUDA's and cuDNN's libraries, loaded before ONNX Runtime asks for them; empty for the system's.
+    pub libraries: String,
+}
+
+/// How an arena grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Arena {
+    /// To the next power of two.
+    Doubling,
+    /// By what was asked for.
+    AsRequested,
+}
+
+impl TryFrom<String> for Arena {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        match word.as_str() {
+            "doubling" => Ok(Self::Doubling),
+            "as_requested" => Ok(Self::AsRequested),
+            _ => Err("must be doubling or as_requested"),
+        }
+    }
+}
+
+/// How cuDNN looks for an algorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum ConvSearch {
+    /// It tries them all, on the first run of each shape.
+    Exhaustive,
+    /// It guesses.
+    Heuristic,
+    /// It takes its default.
+    Default,
+}
+
+impl TryFrom<String> for ConvSearch {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        match word.as_str() {
+            "exhaustive" => Ok(Self::Exhaustive),
+            "heuristic" => Ok(Self::Heuristic),
+            "default" => Ok(Self::Default),
+            _ => Err("must be exhaustive, heuristic or default"),
+        }
+    }
+}
+
+/// TensorRT's options, as ONNX Runtime has them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tensorrt {
+    /// Whether it may compute in 16 bits.
+    pub fp16: bool,
+    /// Most bytes that it may use to look for the best kernels; 0 for its default.
+    pub workspace_bytes_max: u64,
+    /// The folder where built engines are kept, which take minutes to build; empty to build them at each load.
+    pub engine_cache: String,
 }
 
 /// Event streams.

@@ -134,6 +134,14 @@ pub const FAILURE_TEXT_BYTES_MAX: usize = 4096;
 pub const ATTEMPTS_MAX: u32 = 100;
 /// Longest delay between submission and a scheduled start, and longest start deadline or run timeout, in milliseconds (30 days).
 pub const HORIZON_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
+/// Largest thing that a worker and a model process say to each other, in bytes: an input with a state, an output, a state.
+pub const MODEL_FRAME_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Computations that a model process has begun and not ended at once; one more is refused.
+pub const MODEL_COMPUTATIONS_MAX: usize = 64;
+/// Lines that a model process may print into its worker's log, and how long each may be, in bytes. What is beyond is read and dropped.
+pub const MODEL_LOG_LINES_MAX: usize = 100;
+/// As above, of one line.
+pub const MODEL_LOG_LINE_BYTES_MAX: usize = 512;
 
 const _: () = assert!(REGION_BYTES_MAX + NAME_BYTES_MAX + 32 <= 255, "AMQP's names are short strings");
 const _: () = assert!(INLINE_BYTES_MAX < BODY_BYTES_MAX, "a body may need a blob, an inline payload never does");
@@ -144,3 +152,4 @@ const _: () = assert!(INLINE_BYTES_MAX <= VIEW_OUTPUT_BYTES_MAX, "what lies in t
 const _: () = assert!(TENSOR_RANK_MAX < JSON_DEPTH_MAX, "the deepest tensor is no bomb");
 const _: () = assert!(BATCH_JOBS_MAX <= PUBLISH_WINDOW_MAX, "a batch fits into an empty window");
 const _: () = assert!(GROUP_ROWS_MAX <= RECORDS_WAITING_MAX, "a full group must fit into the queue that feeds it");
+const _: () = assert!(OUTPUT_BYTES_MAX < MODEL_FRAME_BYTES_MAX, "the largest output goes through a frame");

@@ -19,7 +19,7 @@ use siding_core::{
 use crate::{
     checkpoint::keeping::{Keeping, Kept, NoState},
     running::{Running, StopReason},
-    runtime::{Computation, LoadedModel, ModelRuntime, RunControl, RunError, RunReport, Step},
+    runtime::{Computation, LoadError, LoadedModel, ModelRuntime, RunControl, RunError, RunReport, Step},
     verdict::RunEnd,
 };
 
@@ -84,7 +84,7 @@ impl Executor {
                 self.keep(loaded);
                 end
             }
-            Ok(Err(not_loaded)) => RunEnd::NotLoaded(not_loaded),
+            Ok(Err(not_loaded)) => not_loaded,
             Err(panic) => {
                 tracing::error!(job.id = %running.work.job, attempt = running.work.attempt.0, model.name = %name, model.version = %version,
                     panic.message = message(panic.as_ref()), "the run panicked");
@@ -95,7 +95,8 @@ impl Executor {
 
     fn take_loaded(&mut self, name: &ModelName, version: &ModelVersion) -> Option<Loaded> {
         let at = self.loaded.iter().position(|loaded| &loaded.name == name && &loaded.version == version)?;
-        Some(self.loaded.remove(at))
+        let loaded = self.loaded.remove(at);
+        (!loaded.model.is_stale()).then_some(loaded)
     }
 
     fn keep(&mut self, loaded: Loaded) {
@@ -106,12 +107,14 @@ impl Executor {
     }
 
     /// Loads, unless that has failed a moment ago.
-    fn load(&mut self, name: &ModelName, version: &ModelVersion) -> Result<Loaded, String> {
+    fn load(&mut self, name: &ModelName, version: &ModelVersion) -> Result<Loaded, RunEnd> {
         self.failed.retain(|failed| failed.at.elapsed() < FAILED_LOAD_STANDS);
         if let Some(failed) = self.failed.iter().find(|failed| &failed.name == name && &failed.version == version) {
-            return Err(failed.message.clone());
+            return Err(RunEnd::NotLoaded(failed.message.clone()));
         }
-        self.load_now(name, version).inspect_err(|message| {
+        self.load_now(name, version).inspect_err(|end| {
+            // A rest knows its own end, and a crash is counted elsewhere.
+            let RunEnd::NotLoaded(message) = end else { return };
             if self.failed.len() == FAILED_LOADS_MAX {
                 self.failed.pop_front();
             }
@@ -120,18 +123,22 @@ impl Executor {
         })
     }
 
-    fn load_now(&self, name: &ModelName, version: &ModelVersion) -> Result<Loaded, String> {
-        let model = self.repository.resolve(name, Some(version)).map_err(|error| error.to_string())?;
+    fn load_now(&self, name: &ModelName, version: &ModelVersion) -> Result<Loaded, RunEnd> {
+        let resolved = self.repository.resolve(name, Some(version));
+        let model = resolved.map_err(|error| RunEnd::NotLoaded(error.to_string()))?;
         let started = Instant::now();
         match self.runtime.load(&model) {
             Ok(loaded) => {
                 tracing::info!(model.name = %name, model.version = %version, load_ms = started.elapsed().as_secs_f64() * 1e3, "model loaded");
                 Ok(Loaded { name: name.clone(), version: version.clone(), manifest: model.manifest.clone(), model: loaded })
             }
+            Err(LoadError { rests_for: Some(left), .. }) => Err(RunEnd::Resting(left)),
             Err(error) => {
                 // The chain is for the operator; the caller learns that the model is not available, and which.
                 tracing::error!(model.name = %name, model.version = %version, error = chain(&error), "model cannot be loaded");
-                Err(format!("model {name} version {version} cannot be loaded on this worker"))
+                // A crash is not remembered: it is counted, and another load may end otherwise.
+                let not_loaded = || RunEnd::NotLoaded(format!("model {name} version {version} cannot be loaded on this worker"));
+                Err(error.crashed.map_or_else(not_loaded, |cause| RunEnd::Error(RunError::Crashed(cause))))
             }
         }
     }

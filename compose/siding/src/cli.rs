@@ -46,6 +46,11 @@ fn run(cli: Cli, wrap: fn(Seams) -> Seams) -> Result<(), Failed> {
     if let Command::Completions { shell } = cli.command {
         return print_completions(shell);
     }
+    if matches!(cli.command, Command::ModelProcess) {
+        telemetry::init_logs(telemetry::LogForm::Text, "warn");
+        // No executor and no thread of ours yet: the model has this process for itself.
+        return siding_worker::runtime::isolated::serve::serve().map_err(Failed::from);
+    }
     // One process does everything in laptop mode; the number of threads is the number of cores.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failed::from)?;
     let ended = runtime.block_on(run_async(cli, wrap));
@@ -78,6 +83,7 @@ async fn run_async(cli: Cli, wrap: fn(Seams) -> Seams) -> Result<(), Failed> {
             }
         }
         Command::Completions { shell } => print_completions(shell),
+        Command::ModelProcess => Err(Failed::Usage("a model process is started by a worker".into())),
     }
 }
 

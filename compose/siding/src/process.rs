@@ -1,7 +1,7 @@
 //! A process that serves: `siding up` with everything in it, or one role of several processes. It decides the order of starting and stopping
 //! and who hears of it; what is started is `seams` and `services`.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use siding_core::{
     clock::SystemClock,
@@ -9,8 +9,14 @@ use siding_core::{
     lane::InvalidLanes,
     model::repository::{self, Repository},
     store,
+    telemetry::Metrics,
 };
-use siding_worker::runtime::{ModelRuntime, choose::Runtimes};
+use siding_worker::runtime::{
+    Isolated, ModelRuntime,
+    choose::Runtimes,
+    guard::{Guard, Rules},
+    isolated::Setup,
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -21,6 +27,9 @@ use crate::{
     seams::{self, Held, Place, Seams},
     services::{self, Role, Services},
 };
+
+/// The very program that runs, also when its file was replaced since: a model process must be of one version with its worker.
+const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// How a process is started.
 #[derive(Debug, Clone)]
@@ -171,7 +180,7 @@ fn start_roles(services: &mut Services, roles: &[Role], settings: &Settings) -> 
     }
     let Some(repository) = repository else { return Ok(()) };
     if roles.contains(&Role::Worker) {
-        services.start_worker(&repository, choose_runtime(settings))?;
+        services.start_worker(&repository, choose_runtime(settings, &services.metrics))?;
     }
     if roles.contains(&Role::Producer) {
         services.start_producer(&repository)?;
@@ -199,12 +208,29 @@ fn open_repository(settings: &Settings) -> Result<Arc<Repository>, Error> {
     Ok(Arc::new(repository))
 }
 
-fn choose_runtime(settings: &Settings) -> Arc<dyn ModelRuntime> {
+/// The runtimes of this process behind the guard that decides which models they get.
+pub(crate) fn choose_runtime(settings: &Settings, metrics: &Arc<Metrics>) -> Arc<dyn ModelRuntime> {
     let runtimes = Runtimes::open(&settings.worker.onnxruntime, settings.worker.scripted);
     if let Some(unavailable) = runtimes.unavailable() {
         tracing::error!(error = siding_core::error::chain(unavailable), "models of runner `tensor` cannot run on this worker");
     }
-    Arc::new(runtimes)
+    guarded(Arc::new(runtimes), settings, metrics)
+}
+
+/// The guard, over what runs models in this process.
+pub(crate) fn guarded(here: Arc<dyn ModelRuntime>, settings: &Settings, metrics: &Arc<Metrics>) -> Arc<dyn ModelRuntime> {
+    let worker = &settings.worker;
+    let isolated = Isolated::new(Setup {
+        program: PathBuf::from(THIS_PROGRAM),
+        library: worker.onnxruntime.clone(),
+        memory_bytes_max: worker.model_memory_bytes_max,
+    });
+    let rules = Rules {
+        isolation: worker.isolation,
+        trusted: worker.trusted.0.clone(),
+        first_rest: Duration::from_millis(worker.model_rest_ms),
+    };
+    Arc::new(Guard::new(here, isolated, rules, metrics.clone()))
 }
 
 /// Starts the process, prints where it is, and runs it until SIGTERM, Ctrl-C or a panic in one of its tasks; a second signal ends it at

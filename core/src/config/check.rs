@@ -42,6 +42,8 @@ impl Settings {
             ("broker.confirm_timeout_ms", self.broker.confirm_timeout_ms),
             ("broker.unconfirmed_max", self.broker.unconfirmed_max as u64),
             ("dispatch.lost_after_ms", self.dispatch.lost_after_ms),
+            ("worker.model_rest_ms", self.worker.model_rest_ms),
+            ("worker.intra_threads", self.worker.intra_threads as u64),
             ("broker.deliveries_max", u64::from(self.broker.deliveries_max)),
         ];
         wrong.extend(positive.into_iter().filter(|(_, value)| *value == 0).map(|(key, _)| (key, "must be above 0".to_owned())));
@@ -55,6 +57,8 @@ impl Settings {
                 wrong.push((key, format!("must begin with {}, or be empty", schemes[0])));
             }
         }
+        let unknown = self.worker.providers.0.iter().find(|name| !["cuda", "tensorrt", "cpu"].contains(&name.as_str()));
+        wrong.extend(unknown.map(|name| ("worker.providers", format!("{name} is none of cuda, tensorrt, cpu"))));
         let region = &self.broker.region;
         // It stands beside the lane's name in a queue's name, and follows the same rules.
         let as_name = region.parse::<LaneName>().err().map(|error| error.problem);

@@ -27,6 +27,12 @@ pub struct Model {
 }
 
 impl Model {
+    /// A model whose manifest was checked elsewhere, in the folder where it was found.
+    #[must_use]
+    pub fn in_folder(manifest: Manifest, folder: PathBuf) -> Self {
+        Self { manifest, folder }
+    }
+
     /// The model's file; `None` for a scripted model.
     #[must_use]
     pub fn file(&self) -> Option<PathBuf> {

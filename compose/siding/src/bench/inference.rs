@@ -15,12 +15,13 @@ use futures::{StreamExt, stream};
 use serde::Serialize;
 use siding_core::{
     clock::SystemClock,
-    config::Settings,
+    config::{Isolation, Settings},
     model::{
         locate,
         manifest::{Manifest, Runner},
         repository::{Model, Repository},
     },
+    telemetry::Metrics,
     tensor::{Datatype, Dim, TensorSpec},
 };
 use siding_producer::submit::Submission;
@@ -28,6 +29,7 @@ use siding_worker::runtime::{choose::Runtimes, onnx::Onnx};
 
 use super::{Durations, Quantiles, median, print_line};
 use crate::{
+    process::guarded,
     seams::{self, Place, Seams},
     services::Services,
 };
@@ -45,6 +47,8 @@ pub struct Options {
     pub measure: Duration,
     /// Rounds; the printed figures are medians over them.
     pub rounds: usize,
+    /// Whether the system runs the model in processes of their own: never, or always.
+    pub isolation: Isolation,
 }
 
 /// One round, or the medians of all of them.
@@ -53,6 +57,8 @@ struct Line {
     bench: &'static str,
     model: String,
     runner: Runner,
+    /// Whether the system ran the model in processes of their own; the raw loop never does.
+    isolation: &'static str,
     round: Option<usize>,
     slots: usize,
     jobs_per_s: f64,
@@ -86,7 +92,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// # Errors
 /// When the model or the system cannot be started, or a job does not succeed.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let settings = Settings::load(None)?;
+    let mut settings = Settings::load(None)?;
+    // Never "new": what is measured must not change in the middle.
+    settings.worker.isolation = options.isolation;
     let folder = options.models.clone().or_else(|| locate::cache_dir().map(|cache| locate::models_dir(&cache)));
     let folder = folder.context("no model repository: name one with --models, or run `make setup`")?;
     let repository = Arc::new(Repository::open(&folder, false)?);
@@ -123,7 +131,8 @@ async fn start(
 ) -> anyhow::Result<(seams::Held, Services)> {
     let held = seams::hold(data)?;
     let seams = Seams::open(&Place::Alone(data.to_path_buf()), settings, Arc::new(SystemClock)).await?;
-    let services = Services::start(&seams, settings, repository, Arc::new(runtimes))?;
+    let runtime = guarded(Arc::new(runtimes), settings, &Arc::new(Metrics::new()));
+    let services = Services::start(&seams, settings, repository, runtime)?;
     Ok((held, services))
 }
 
@@ -166,6 +175,7 @@ impl Bench<'_> {
             bench: "inference",
             model: self.model.manifest.name.to_string(),
             runner: self.model.manifest.runner,
+            isolation: word(self.options.isolation),
             round: Some(round),
             slots,
             jobs_per_s,
@@ -186,6 +196,7 @@ impl Bench<'_> {
             bench: "inference",
             model: self.model.manifest.name.to_string(),
             runner: self.model.manifest.runner,
+            isolation: word(self.options.isolation),
             round: None,
             slots: lines.first().map_or(0, |line| line.slots),
             jobs_per_s: of(|line| line.jobs_per_s),
@@ -241,6 +252,14 @@ impl Bench<'_> {
             Some(event) => bail!("job {} ended as {}: {}", accepted.job.id, event.kind, event.data),
             None => bail!("job {} did not end within {PATIENCE:?}", accepted.job.id),
         }
+    }
+}
+
+fn word(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Never => "never",
+        Isolation::New => "new",
+        Isolation::Always => "always",
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use crate::bench;
 use clap::{Args, Parser, Subcommand};
 use siding_client::JobId;
+use siding_core::config::Isolation;
 
 pub use settings::{ConfigCommand, Log, RoleArgs, SettingsArgs, UpArgs};
 
@@ -105,6 +106,9 @@ pub enum Command {
         #[command(subcommand)]
         command: BenchCommand,
     },
+    /// A model in a process of its own; a worker starts it
+    #[command(name = siding_worker::runtime::isolated::SUBCOMMAND, hide = true)]
+    ModelProcess,
     /// Print a completion script
     #[command(after_help = "Example:\n  siding completions bash > ~/.local/share/bash-completion/completions/siding")]
     Completions {
@@ -245,12 +249,28 @@ pub struct InferenceArgs {
     /// Rounds; the last line has their medians
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub rounds: usize,
+    /// Whether the system runs the model in processes of their own; the raw loop never does
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "never")]
+    pub isolation: BenchIsolation,
+}
+
+/// What a bench measures: not `new`, which changes in the middle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum BenchIsolation {
+    /// In this process.
+    Never,
+    /// In processes of their own.
+    Always,
 }
 
 impl From<InferenceArgs> for bench::inference::Options {
     fn from(args: InferenceArgs) -> Self {
-        let InferenceArgs { model, models, seconds, rounds } = args;
-        Self { model, models, measure: std::time::Duration::from_secs(seconds), rounds }
+        let InferenceArgs { model, models, seconds, rounds, isolation } = args;
+        let isolation = match isolation {
+            BenchIsolation::Never => Isolation::Never,
+            BenchIsolation::Always => Isolation::Always,
+        };
+        Self { model, models, measure: std::time::Duration::from_secs(seconds), rounds, isolation }
     }
 }
 

@@ -40,6 +40,8 @@ fn touched() -> Metrics {
     metrics.dead_letters_kept(0);
     metrics.checkpoint_written(1, Duration::ZERO);
     metrics.checkpoint_refused(CheckpointRefused::Write);
+    metrics.model_crashed(&model);
+    metrics.model_load_refused(&model);
     metrics
 }
 
