@@ -30,28 +30,22 @@ impl TensorData {
     #[must_use]
     pub fn filled(datatype: Datatype, value: f64, count: usize) -> Option<Self> {
         macro_rules! whole {
-            ($variant:ident, $number:ty) => {{
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "whether it was lossless is checked behind it"
-                )]
-                let number = value as $number;
-                #[expect(clippy::cast_precision_loss, reason = "the other way must give the same number")]
-                let lossless = number as f64 == value;
-                lossless.then(|| Self::$variant(vec![number; count]))
+            ($variant:ident) => {{
+                // By way of its digits: no cast that would quietly give another number.
+                let number = (value + 0.0).fract().eq(&0.0).then(|| format!("{:.0}", value + 0.0));
+                number.and_then(|digits| digits.parse().ok()).map(|number| Self::$variant(vec![number; count]))
             }};
         }
         match datatype {
             Datatype::Bool => Some(Self::Bool(vec![value != 0.0; count])),
-            Datatype::Uint8 => whole!(Uint8, u8),
-            Datatype::Uint16 => whole!(Uint16, u16),
-            Datatype::Uint32 => whole!(Uint32, u32),
-            Datatype::Uint64 => whole!(Uint64, u64),
-            Datatype::Int8 => whole!(Int8, i8),
-            Datatype::Int16 => whole!(Int16, i16),
-            Datatype::Int32 => whole!(Int32, i32),
-            Datatype::Int64 => whole!(Int64, i64),
+            Datatype::Uint8 => whole!(Uint8),
+            Datatype::Uint16 => whole!(Uint16),
+            Datatype::Uint32 => whole!(Uint32),
+            Datatype::Uint64 => whole!(Uint64),
+            Datatype::Int8 => whole!(Int8),
+            Datatype::Int16 => whole!(Int16),
+            Datatype::Int32 => whole!(Int32),
+            Datatype::Int64 => whole!(Int64),
             Datatype::Fp16 => Some(f16::from_f64(value)).filter(|n| n.is_finite()).map(|n| Self::Fp16(vec![n; count])),
             #[expect(
                 clippy::cast_possible_truncation,

@@ -219,3 +219,113 @@ fn a_loop_that_is_cut_at_every_run_gives_the_same_bits() {
         cut_everywhere(&runtime, &model, &input.to_string());
     }
 }
+
+#[test]
+fn pieces_of_output_together_are_the_output() {
+    let mut loaded = runtimes().load(&model(&committed(), "babble")).expect("loads");
+    let (control, pieces) = listening();
+    let input = json!({ "text": "a", "temperature": 2.0, "tokens_max": 30 }).to_string();
+    let output: Value = serde_json::from_str(&loaded.run(&input, &control).expect("runs")).expect("JSON");
+    let pieces: Vec<Value> =
+        pieces.lock().expect("not poisoned").iter().map(|p| serde_json::from_str(p).expect("JSON")).collect();
+    let tokens: Vec<&Value> = pieces.iter().flat_map(|piece| piece["tokens"].as_array().expect("tokens")).collect();
+    assert_eq!(tokens, output["tokens"].as_array().expect("tokens").iter().collect::<Vec<_>>());
+    let text: String = pieces.iter().filter_map(|piece| piece["text"].as_str()).collect();
+    assert_eq!(json!(text), output["text"], "no piece ends within a character");
+    assert!(pieces.len() > 2, "{pieces:?}");
+
+    let (control, pieces) = listening();
+    let input = heard(&speech(2)[..20000]).to_string();
+    let output: Value = serde_json::from_str(&load("silero-vad").run(&input, &control).expect("runs")).expect("JSON");
+    let pieces: Vec<Value> =
+        pieces.lock().expect("not poisoned").iter().map(|p| serde_json::from_str(p).expect("JSON")).collect();
+    let ranges: Vec<_> = pieces.iter().map(|piece| (piece["from"].clone(), piece["to"].clone())).collect();
+    assert_eq!(ranges, [(json!(0), json!(32)), (json!(32), json!(40))]);
+    let data: Vec<f64> = pieces.iter().flat_map(|piece| numbers(&piece["output"]["output"]["data"])).collect();
+    assert_eq!(data, numbers(&output["output"]["data"]));
+}
+
+#[test]
+fn one_seed_gives_one_result_and_another_seed_another() {
+    let mut loaded = runtimes().load(&model(&committed(), "babble")).expect("loads");
+    let mut of = |seed: u64| answer(&mut *loaded, &json!({ "text": "a", "temperature": 1.0, "seed": seed }));
+    assert_eq!(of(7), of(7));
+    assert_ne!(of(7), of(8));
+    assert_eq!(of(0), answer(&mut *loaded, &json!({ "text": "a", "temperature": 1.0 })), "without a seed it is 0");
+}
+
+/// The state after the first run.
+fn saved(loaded: &mut dyn LoadedModel, input: &str) -> State {
+    let mut computation = loaded.begin(input, None).expect("begins");
+    let step = computation.step(&RunControl::new(drop)).expect("steps");
+    assert!(matches!(step, Step::More(_)), "{step:?}");
+    computation.save().expect("can be divided")
+}
+
+#[test]
+fn a_state_that_is_not_this_jobs_is_refused() {
+    let runtime = finely();
+    let mut babble = runtime.load(&model(&committed(), "babble")).expect("loads");
+    let text = json!({ "text": "abc" }).to_string();
+    let good = saved(&mut *babble, &text);
+    let foreign = saved(&mut *runtime.load(&fetched("silero-vad")).expect("loads"), &heard(&speech(1)).to_string());
+    let note = |from: &str, to: &str| {
+        let changed = good.note.replace(from, to);
+        assert_ne!(changed, good.note, "{from}");
+        State { note: changed, ..good.clone() }
+    };
+    let mut fewer = Tensors::new();
+    let (name, first) = good.tensors.iter().next().expect("a state");
+    fewer.push(name, first.clone()).expect("one");
+    let mut other = fewer.clone();
+    other.push("state past_value", first.window(4, 0, 3).expect("an axis")).expect("two");
+    let rows = [
+        ("another model's", foreign),
+        ("no JSON", State { note: "{".into(), ..good.clone() }),
+        ("no counts", State { note: "{}".into(), ..good.clone() }),
+        ("no run yet", note("\"runs\":1", "\"runs\":0")),
+        ("further than the job goes", note("\"runs\":1", "\"runs\":129")),
+        ("more tokens than runs", note("\"tokens\":[", "\"tokens\":[1,")),
+        ("no token", note("\"tokens\":[", "\"tokens\":[256],\"old\":[")),
+        ("more told than there is", note("\"tokens_told\":0", "\"tokens_told\":2")),
+        ("a tensor less", State { tensors: fewer, ..good.clone() }),
+        ("a tensor of another shape", State { tensors: other, ..good.clone() }),
+    ];
+    for (what, state) in rows {
+        let refused = babble.begin(&text, Some(state)).err();
+        assert!(matches!(refused, Some(RunError::BadCheckpoint(_))), "{what}: {refused:?}");
+    }
+    babble.begin(&text, Some(good)).map(drop).expect("this one is");
+}
+
+#[test]
+fn what_is_stopped_within_a_step_can_still_be_saved_and_goes_on() {
+    let wheel = wheel();
+    let runtime = runtimes();
+    let mut loaded = runtime.load(&wheel.model()).expect("loads");
+    let input = turns(200, 200);
+    let whole = run(&mut *loaded, &input).expect("runs");
+    let control = Arc::new(RunControl::new(drop));
+    let mut computation = loaded.begin(&input, None).expect("begins");
+    assert!(matches!(computation.step(&control), Ok(Step::More(_))));
+    control.stop();
+    assert_eq!(computation.step(&control), Err(RunError::Stopped));
+    let state = computation.save().expect("the state before the stop");
+    let mut computation = loaded.begin(&input, Some(state)).expect("goes on");
+    let control = RunControl::new(drop);
+    let end = loop {
+        if let Step::Done(output) = computation.step(&control).expect("steps") {
+            break output;
+        }
+    };
+    assert_eq!(end, whole);
+}
+
+#[test]
+fn a_run_within_a_loop_ends_soon_after_a_stop() {
+    let wheel = wheel();
+    let mut loaded = runtimes().load(&wheel.model()).expect("loads");
+    let (result, late) = stopped(&mut *loaded, &turns(1, i64::MAX));
+    assert_eq!(result, Err(RunError::Stopped));
+    assert!(late < super::STOP_MAX, "ended {late:?} after the stop");
+}

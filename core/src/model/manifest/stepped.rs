@@ -9,6 +9,7 @@ mod check;
 mod input;
 #[cfg(test)]
 mod tests;
+mod until;
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,8 @@ use crate::{
 
 pub(super) use check::check;
 pub(super) use input::check_input;
-pub use input::{Given, Sampling, Words};
+pub use input::{Given, Words};
+pub use until::{Feed, Mask, Prompt, Sampling, Until, Vocabulary};
 
 /// `[stepped]`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -144,91 +146,6 @@ impl Schedule {
         let part = index as f64 / (steps.max(2) - 1) as f64;
         (root(self.from) + part * (root(self.to) - root(self.from))).powf(self.rho)
     }
-}
-
-/// `[stepped.until]`: each run gives a token, until a stop token or the most tokens.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Until {
-    /// The input that takes token ids: whole numbers, `[1, n]`.
-    pub tokens: String,
-    /// Which of them.
-    pub feed: Feed,
-    /// The output with a number for each token of the vocabulary; only those of the last position count.
-    pub logits: String,
-    /// The tokens that all begins with.
-    #[serde(default)]
-    pub start: Vec<u32>,
-    /// The tokens that end it; they are no part of the output.
-    pub stop: Vec<u32>,
-    /// Tokens that are never given.
-    #[serde(default)]
-    pub never: Vec<u32>,
-    /// How many tokens there must be before a stop token may come.
-    #[serde(default)]
-    pub tokens_min: u64,
-    /// Most tokens of an output, also the caller's limit.
-    pub tokens_max: u64,
-    /// How a token is chosen without the caller's word.
-    #[serde(default)]
-    pub sampling: Sampling,
-    /// `[stepped.until.prompt]`: the caller's words.
-    pub prompt: Option<Prompt>,
-    /// `[stepped.until.vocabulary]`: between text and tokens; without it there are only tokens.
-    pub vocabulary: Option<Vocabulary>,
-}
-
-/// Which tokens a run is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Feed {
-    /// All so far.
-    All,
-    /// Those that it was not given yet: the model keeps the rest in its state.
-    New,
-}
-
-/// `[stepped.until.prompt]`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Prompt {
-    /// The input that takes it: the prelude's when it has one of that name, else the one of `until.tokens`, where it follows `start`.
-    pub input: String,
-    /// Tokens in front of it.
-    #[serde(default)]
-    pub before: Vec<u32>,
-    /// Tokens behind it.
-    #[serde(default)]
-    pub after: Vec<u32>,
-    /// Most tokens of it, without those around it.
-    pub tokens_max: usize,
-    /// An input of the prelude that is as long as the prompt and filled with one number.
-    pub mask: Option<Mask>,
-}
-
-/// `[stepped.until.prompt.mask]`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mask {
-    /// Its name.
-    pub input: String,
-    /// What it is filled with.
-    pub value: f64,
-}
-
-/// `[stepped.until.vocabulary]`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Vocabulary {
-    /// A token is a byte of UTF-8 text.
-    Bytes,
-    /// A token is a text of its own; of a prompt, each character is one.
-    Characters {
-        /// JSON: an array of texts, or an object with such an array under `tokens`. A token's id is its place.
-        file: CheckedFile,
-        /// The token of a character that is none of them.
-        unknown: u32,
-    },
 }
 
 /// `[[stepped.state]]`: an output that is an input of the next run.

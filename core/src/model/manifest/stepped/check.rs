@@ -143,7 +143,7 @@ impl<'a> Check<'a> {
             return Err(format!("{key}.tokens_max: must be from tokens_min and 1 to {}", limits::STEPS_MAX));
         }
         let sampling = until.sampling;
-        if !(0.0..=limits::TEMPERATURE_MAX).contains(&sampling.temperature) || !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
+        if !((0.0..=limits::TEMPERATURE_MAX).contains(&sampling.temperature) && sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
             return Err(format!(
                 "{key}.sampling: temperature is from 0 to {}, top_p above 0 and at most 1",
                 limits::TEMPERATURE_MAX

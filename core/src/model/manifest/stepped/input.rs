@@ -1,8 +1,6 @@
 //! The input of a stepped model: the caller's tensors, words and wishes. It decides what fits and how many runs that will be at most.
 
-use serde::Deserialize;
-
-use super::{Form, Manifest, Stepped, Until, Vocabulary, caller_specs};
+use super::{Form, Manifest, Sampling, Stepped, Until, Vocabulary, caller_specs};
 use crate::{
     limits,
     tensor::{
@@ -11,24 +9,6 @@ use crate::{
         parse_fields,
     },
 };
-
-/// How a token is chosen. The defaults take the most likely one.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sampling {
-    /// How even the chances become; 0 takes the most likely token and draws nothing.
-    pub temperature: f64,
-    /// Only so many of the most likely tokens; 0 is all of them.
-    pub top_k: u64,
-    /// Only the most likely tokens that together reach this part of all chances; 1 is all of them.
-    pub top_p: f64,
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self { temperature: 0.0, top_k: 0, top_p: 1.0 }
-    }
-}
 
 /// A prompt as the caller gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]

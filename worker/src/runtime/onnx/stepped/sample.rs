@@ -77,7 +77,8 @@ mod tests {
         let of = |temperature, top_k, top_p| Sampling { temperature, top_k, top_p };
         let chances = ln(&[0.1, 0.5, 0.2, 0.2]);
         let (nan, infinite) = (f32::NAN, f32::INFINITY);
-        let rows: [(&str, &[f32], &[usize], Sampling, f64, Option<usize>); 17] = [
+        type Row<'a> = (&'a str, &'a [f32], &'a [usize], Sampling, f64, Option<usize>);
+        let rows: [Row<'_>; 17] = [
             ("greedy takes the most likely", &chances, &[], of(0.0, 0, 1.0), 0.99, Some(1)),
             ("greedy, but not what may not come", &chances, &[1], of(0.0, 0, 1.0), 0.0, Some(2)),
             ("of equals the first", &[0.0, 0.0], &[], of(0.0, 0, 1.0), 0.9, Some(0)),
