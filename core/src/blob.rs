@@ -13,7 +13,7 @@ pub use pieces::Pieces;
 
 use crate::{
     error::{Classified, Transience},
-    id::{Invalid, JobId},
+    id::Invalid,
     limits,
     store::Payload,
 };
@@ -166,12 +166,21 @@ impl Blobs {
         }
     }
 
-    /// Removes a checkpoint of `job` that nothing refers to any more, if the store answers soon. What stays is a blob too many: a log line,
-    /// and nobody's failure.
-    pub async fn discard(&self, job: JobId, blob: &BlobRef) {
-        let removed = tokio::time::timeout(Duration::from_secs(limits::BLOB_REMOVE_SECS_MAX), self.remove(blob)).await;
-        if !matches!(removed, Ok(Ok(()))) {
-            tracing::warn!(job.id = %job, blob = %blob, "cannot remove a checkpoint that is of no use any more; it stays in the blob store");
+    /// Removes checkpoints that nothing refers to any more, as far as the store answers soon. What stays is a blob too many: a log line, and
+    /// nobody's failure.
+    pub async fn discard(&self, useless: &[BlobRef]) {
+        let patience = Duration::from_secs(limits::BLOBS_REMOVE_SECS_MAX);
+        let removing = async {
+            for blob in useless {
+                self.remove(blob).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        if !useless.is_empty() && !matches!(tokio::time::timeout(patience, removing).await, Ok(Ok(()))) {
+            tracing::warn!(
+                blobs = useless.len(),
+                "cannot remove checkpoints that are of no use any more; they stay in the blob store"
+            );
         }
     }
 

@@ -94,8 +94,8 @@ pub const RECORDS_WAITING_MAX: usize = 1024;
 pub const CHECKPOINT_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Longest time that the writing or reading of one checkpoint may take, in seconds. The run waits for it.
 pub const CHECKPOINT_SECS_MAX: u64 = 30;
-/// Longest time that the removing of one checkpoint may take, in seconds; then it stays.
-pub const BLOB_REMOVE_SECS_MAX: u64 = 2;
+/// Longest time that the removing of a group's checkpoints may take, in seconds; then they stay.
+pub const BLOBS_REMOVE_SECS_MAX: u64 = 2;
 /// Most hints buffered for one listener of the event bus; a slower listener is told that it has missed some.
 pub const HINTS_BUFFERED_MAX: usize = 4096;
 /// Most hints that wait for the way to other processes; further ones are dropped, counted, and told to the listeners there as missed.

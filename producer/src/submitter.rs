@@ -231,7 +231,7 @@ impl Submitter {
             self.parts.bus.send(&[Hint::Cancel { job }, event]);
         }
         if let Some(useless) = &cancelled.released {
-            self.parts.blobs.discard(job, useless).await;
+            self.parts.blobs.discard(std::slice::from_ref(useless)).await;
         }
         Ok(cancelled)
     }

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use siding_core::{
-    blob::Blobs,
+    blob::{BlobRef, Blobs},
     broker::{EventBus, Hint},
     clock::Clock,
     drain::Drain,
@@ -51,11 +51,8 @@ pub async fn turn(parts: &Parts) {
         match retry(Policy::Loop, || parts.store.sweep(limits::GROUP_ROWS_MAX)).await {
             Ok(rescued) => {
                 tell(parts, &rescued);
-                for one in &rescued {
-                    if let Some(useless) = &one.released {
-                        parts.blobs.discard(one.job, useless).await;
-                    }
-                }
+                let useless: Vec<BlobRef> = rescued.iter().filter_map(|one| one.released.clone()).collect();
+                parts.blobs.discard(&useless).await;
                 if rescued.len() < limits::GROUP_ROWS_MAX {
                     return;
                 }

@@ -214,7 +214,7 @@ impl Shared {
             };
             let (state, seq) = (*state, *seq);
             hints.push(Hint::Event { job: record.job, seq, terminal: state.is_terminal() });
-            useless.extend(released.clone().map(|blob| (record.job, blob)));
+            useless.extend(released.clone());
             if let Some(running) = end {
                 self.tell(&running.work, &record.change, state);
                 if state == State::Queued {
@@ -225,9 +225,7 @@ impl Shared {
         }
         self.bus.send(&hints);
         // Behind everything that somebody waits for: nothing refers to these any more.
-        for (job, blob) in useless {
-            self.blobs.discard(job, &blob).await;
-        }
+        self.blobs.discard(&useless).await;
     }
 
     fn tell(&self, work: &Work, change: &RecordChange, state: State) {

@@ -148,6 +148,19 @@ pub struct Started {
     pub resumes: Option<Resumes>,
 }
 
+/// What a `checkpoint` event tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Checkpoint {
+    /// Units done.
+    pub done: u64,
+    /// Units in all, when known.
+    #[serde(default)]
+    pub total: Option<u64>,
+    /// How large the saved state is.
+    pub bytes: u64,
+}
+
 /// What an attempt goes on from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
@@ -172,6 +185,12 @@ impl Event {
     #[must_use]
     pub fn started(&self) -> Option<Started> {
         self.details(&[EventKind::Started])
+    }
+
+    /// The details of a `checkpoint` event.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.details(&[EventKind::Checkpoint])
     }
 
     /// Why an attempt failed: the details of a `retrying` or `failed` event.
