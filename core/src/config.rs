@@ -5,6 +5,7 @@ mod check;
 mod layer;
 mod load;
 mod nearest;
+mod providers;
 mod secret;
 
 use std::{
@@ -22,6 +23,7 @@ use crate::{
 };
 
 pub use load::{Effective, Error, Flag, Shown, Sources, Wrong};
+pub use providers::{Arena, ConvSearch, Cuda, Tensorrt};
 pub use secret::SecretUrl;
 
 /// The documented defaults, compiled in.
@@ -51,6 +53,10 @@ pub struct Settings {
     pub blobs: Blobs,
     /// `[models]`
     pub models: Models,
+    /// `[cuda]`
+    pub cuda: Cuda,
+    /// `[tensorrt]`
+    pub tensorrt: Tensorrt,
     /// `[[lanes]]`
     pub lanes: Vec<Lane>,
 }
@@ -157,83 +163,6 @@ impl From<String> for Words {
     fn from(text: String) -> Self {
         Self(text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect())
     }
-}
-
-/// CUDA's options, as ONNX Runtime has them.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cuda {
-    /// Which device; TensorRT uses the same one.
-    pub device_id: i32,
-    /// Most bytes of each session's arena on the device; 0 for no bound.
-    pub memory_bytes_max: u64,
-    /// How the arena grows.
-    pub arena: Arena,
-    /// How cuDNN looks for the algorithm of a convolution.
-    pub conv_search: ConvSearch,
-    /// Whether matrix products may use TensorFloat-32, which rounds.
-    pub tf32: bool,
-    /// The folder with CUDA's and cuDNN's libraries, loaded before ONNX Runtime asks for them; empty for the system's.
-    pub libraries: String,
-}
-
-/// How an arena grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum Arena {
-    /// To the next power of two.
-    Doubling,
-    /// By what was asked for.
-    AsRequested,
-}
-
-impl TryFrom<String> for Arena {
-    type Error = &'static str;
-
-    fn try_from(word: String) -> Result<Self, Self::Error> {
-        match word.as_str() {
-            "doubling" => Ok(Self::Doubling),
-            "as_requested" => Ok(Self::AsRequested),
-            _ => Err("must be doubling or as_requested"),
-        }
-    }
-}
-
-/// How cuDNN looks for an algorithm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum ConvSearch {
-    /// It tries them all, on the first run of each shape.
-    Exhaustive,
-    /// It guesses.
-    Heuristic,
-    /// It takes its default.
-    Default,
-}
-
-impl TryFrom<String> for ConvSearch {
-    type Error = &'static str;
-
-    fn try_from(word: String) -> Result<Self, Self::Error> {
-        match word.as_str() {
-            "exhaustive" => Ok(Self::Exhaustive),
-            "heuristic" => Ok(Self::Heuristic),
-            "default" => Ok(Self::Default),
-            _ => Err("must be exhaustive, heuristic or default"),
-        }
-    }
-}
-
-/// TensorRT's options, as ONNX Runtime has them.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tensorrt {
-    /// Whether it may compute in 16 bits.
-    pub fp16: bool,
-    /// Most bytes that it may use to look for the best kernels; 0 for its default.
-    pub workspace_bytes_max: u64,
-    /// The folder where built engines are kept, which take minutes to build; empty to build them at each load.
-    pub engine_cache: String,
 }
 
 /// Event streams.

@@ -14,7 +14,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use siding_client::Client;
-use siding_core::{config::Effective, telemetry};
+use siding_core::{
+    config::{Effective, Settings},
+    telemetry,
+};
+use siding_worker::runtime::onnx::Options;
 
 use self::{
     args::{BenchCommand, Cli, Command, Global, JobsCommand, Log, SettingsArgs},
@@ -49,7 +53,8 @@ fn run(cli: Cli, wrap: fn(Seams) -> Seams) -> Result<(), Failed> {
     if matches!(cli.command, Command::ModelProcess) {
         telemetry::init_logs(telemetry::LogForm::Text, "warn");
         // No executor and no thread of ours yet: the model has this process for itself.
-        return siding_worker::runtime::isolated::serve::serve().map_err(Failed::from);
+        let settings = Settings::load(None).map_err(|error| Failed::Usage(error.to_string()))?;
+        return siding_worker::runtime::isolated::serve::serve(Options::of(&settings)).map_err(Failed::from);
     }
     // One process does everything in laptop mode; the number of threads is the number of cores.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failed::from)?;

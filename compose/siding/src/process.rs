@@ -210,7 +210,7 @@ fn open_repository(settings: &Settings) -> Result<Arc<Repository>, Error> {
 
 /// The runtimes of this process behind the guard that decides which models they get.
 pub(crate) fn choose_runtime(settings: &Settings, metrics: &Arc<Metrics>) -> Arc<dyn ModelRuntime> {
-    let runtimes = Runtimes::open(&settings.worker.onnxruntime, settings.worker.scripted);
+    let runtimes = Runtimes::of_settings(settings);
     if let Some(unavailable) = runtimes.unavailable() {
         tracing::error!(error = siding_core::error::chain(unavailable), "models of runner `tensor` cannot run on this worker");
     }
@@ -224,6 +224,7 @@ pub(crate) fn guarded(here: Arc<dyn ModelRuntime>, settings: &Settings, metrics:
         program: PathBuf::from(THIS_PROGRAM),
         library: worker.onnxruntime.clone(),
         memory_bytes_max: worker.model_memory_bytes_max,
+        variables: settings.of_providers(),
     });
     let rules = Rules {
         isolation: worker.isolation,

@@ -23,7 +23,7 @@ pub(super) fn runtime(memory_bytes_max: u64) -> Isolated {
 }
 
 fn of(program: PathBuf, memory_bytes_max: u64) -> Isolated {
-    Isolated::new(Setup { program, library: String::new(), memory_bytes_max })
+    Isolated::new(Setup { program, library: String::new(), memory_bytes_max, variables: Vec::new() })
 }
 
 /// A scripted model in a process of its own, which has this id.

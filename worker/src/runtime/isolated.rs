@@ -39,6 +39,8 @@ pub struct Setup {
     pub library: String,
     /// Most bytes of its own that one process may have; 0 for no bound.
     pub memory_bytes_max: u64,
+    /// Settings that it reads itself, as variables of its environment.
+    pub variables: Vec<(String, String)>,
 }
 
 /// Loads each model in a process of its own.
@@ -86,7 +88,7 @@ impl ModelRuntime for Isolated {
 
     fn load(&self, model: &Model) -> Result<Box<dyn LoadedModel>, LoadError> {
         let first = self.first_ask(model)?;
-        let process = Process::start(&self.setup.program, &model.manifest)
+        let process = Process::start(&self.setup.program, &self.setup.variables, &model.manifest)
             .map_err(|error| LoadError::new(model, format!("a process for it cannot be started: {}", error.kind())))?;
         let crashed = |cause| LoadError { crashed: Some(cause), ..LoadError::new(model, format!("its process {cause}")) };
         match process.exchange(&first, Some(LOAD_PATIENCE), drop) {

@@ -63,13 +63,14 @@ pub(super) struct Process {
 impl Process {
     /// Starts `program` for a model; it has been told nothing yet. The connection is its standard input, so that nothing that a library
     /// prints gets into it; it ends itself when the connection ends, and so with this process at the latest.
-    pub(super) fn start(program: &Path, model: &Manifest) -> io::Result<Self> {
+    pub(super) fn start(program: &Path, variables: &[(String, String)], model: &Manifest) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_write_timeout(Some(WRITE_PATIENCE))?;
         let mut child = Command::new(program)
             .arg(SUBCOMMAND)
             .env_clear()
             .envs(VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

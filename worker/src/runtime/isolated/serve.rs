@@ -28,14 +28,18 @@ use super::{
     cause::PANICKED,
     wire::{self, Answer, Ask, Load, Lost, VERSION},
 };
-use crate::runtime::{Computation, LoadedModel, ModelRuntime, RunControl, RunError, Step, onnx::Onnx, scripted::Scripted};
+use crate::runtime::{
+    Computation, LoadedModel, ModelRuntime, RunControl, RunError, Step,
+    onnx::{Onnx, Options},
+    scripted::Scripted,
+};
 
 /// Serves until the connection ends; then it ends the process and does not return. Call it first in a process, while there is no other
 /// thread.
 ///
 /// # Errors
 /// When standard input is no connection of a worker: somebody has called this by hand.
-pub fn serve() -> io::Result<()> {
+pub fn serve(options: Options) -> io::Result<()> {
     let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     stream.peer_addr()?;
     // A supervisor that ends a whole group, or a terminal, means the worker. It ends us when its runs have ended.
@@ -48,10 +52,10 @@ pub fn serve() -> io::Result<()> {
     let steps = Steps::default();
     // An ask at a time, and computations that are forgotten meanwhile.
     let (asks, asked) = mpsc::sync_channel(limits::MODEL_COMPUTATIONS_MAX + 2);
-    let computing = { (steps.clone(), writer.clone()) };
+    let computing = (steps.clone(), writer.clone());
     thread::Builder::new().name("model".into()).spawn(move || {
         let (steps, writer) = computing;
-        if catch_unwind(AssertUnwindSafe(|| compute(&asked, &steps, &writer))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| compute(&asked, &options, &steps, &writer))).is_err() {
             // The panic has said on standard error what it is.
             process::exit(PANICKED);
         }
@@ -81,9 +85,9 @@ fn end() -> ! {
 }
 
 /// Loads what the first ask says and computes what the others ask, until there are no more.
-fn compute(asked: &mpsc::Receiver<Ask>, steps: &Steps, writer: &Writer) {
+fn compute(asked: &mpsc::Receiver<Ask>, options: &Options, steps: &Steps, writer: &Writer) {
     let Ok(Ask::Load(load)) = asked.recv() else { return };
-    let mut loaded = match self::load(&load) {
+    let mut loaded = match self::load(&load, options) {
         Ok(loaded) => loaded,
         Err(why) => return writer.say(&Answer::NotLoaded(why)),
     };
@@ -131,7 +135,7 @@ fn step(computation: &mut dyn Computation, control: &RunControl) -> Answer {
     }
 }
 
-fn load(load: &Load) -> Result<Box<dyn LoadedModel>, String> {
+fn load(load: &Load, options: &Options) -> Result<Box<dyn LoadedModel>, String> {
     if load.version != VERSION {
         return Err("its process is of another version than this worker".into());
     }
@@ -145,7 +149,7 @@ fn load(load: &Load) -> Result<Box<dyn LoadedModel>, String> {
     let loaded = match model.manifest.runner {
         Runner::Scripted => Scripted::expendable().load(&model),
         Runner::Tensor | Runner::Text | Runner::Stepped => {
-            Onnx::open(&load.library, &["cpu"]).map_err(|unavailable| unavailable.to_string())?.load(&model)
+            Onnx::with(&load.library, options.clone()).map_err(|unavailable| unavailable.to_string())?.load(&model)
         }
     };
     loaded.map_err(|error| error.why)
