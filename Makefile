@@ -39,7 +39,8 @@ need-python:
 setup: need-python ## Fetch ONNX Runtime and the real models into the cache (idempotent)
 	@$(PYTHON) worker/models/fetch.py --cache "$(SIDING_CACHE)"
 
-demo: need-cargo setup ## Start Siding and drive it: many short jobs while a long one runs
+demo: need-cargo need-python ## Start Siding and drive it: many short jobs while a long one runs, and its worker killed
+	@$(PYTHON) worker/models/fetch.py --cache "$(SIDING_CACHE)" --only magika romanizer terrain
 	$(CARGO) build --locked --package siding
 	@"$(TARGET)/debug/siding" demo --models "$(SIDING_CACHE)/models" $(ARGS)
 

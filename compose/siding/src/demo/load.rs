@@ -7,7 +7,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use siding_client::{Client, EventKind, Job, Resumes, State};
+use siding_client::{Client, Event, EventKind, Job, Resumes, State};
 
 use super::{
     failed, long,
@@ -111,7 +111,7 @@ pub async fn run(
         job.lane
     ))?;
     let mut long = long::Followed::new(&job);
-    long.until(&client, EventKind::Started, short::PATIENCE).await?;
+    long.until(&client, "started", short::PATIENCE, |_, event| event.kind == EventKind::Started).await?;
     output.line(&format!(
         "It runs. Meanwhile, short jobs: {} tells the types of files, {} writes names, letter by letter:",
         magika::MODEL,
@@ -121,20 +121,28 @@ pub async fn run(
     let bar = live_bar(output);
     let shorts = short::run(&client, output, magika, files, target.mul_f64(SHORT_SHARE), &bar).await?;
     bar.finish_and_clear();
-    let outlasted = client.get(job.id).await?.state == State::Running;
+    let now = client.get(job.id).await?;
+    let outlasted = now.state == State::Running;
     // Machines differ and get busy: many times the expected time, but not for ever.
     let patience = target * 10 + short::PATIENCE;
-    long.until(&client, EventKind::Checkpoint, patience).await?;
-    long.until(&client, EventKind::Progress, patience).await?;
+    // Up to now, and one step more, so that there is something to lose.
+    let has_more_to_lose =
+        |long: &long::Followed, event: &Event| long.saved && event.seq > now.event_seq && event.kind == EventKind::Progress;
+    long.until(&client, "saved", patience, has_more_to_lose).await?;
     let killed_at = long.done;
     output.line("")?;
     output.line(&format!("{} short jobs are done, and the long one is at step {killed_at} of {steps}.", shorts.done.len()))?;
-    output.line(&output.paint(Paint::Bad, "Now its worker is killed: SIGKILL for the whole server, nothing is saved at the last moment."))?;
+    output.line(
+        &output.paint(Paint::Bad, "Now its worker is killed: SIGKILL for the whole server, nothing is saved at the last moment."),
+    )?;
     server.kill().await?;
     let dead = Instant::now();
     server.start_again()?;
     server.wait_until_ready().await?;
-    output.line(&format!("The server was started again over the same folder and is ready after {:.1} s.", dead.elapsed().as_secs_f64()))?;
+    output.line(&format!(
+        "The server was started again over the same folder and is ready after {:.1} s.",
+        dead.elapsed().as_secs_f64()
+    ))?;
     let ended = long.to_its_end(&client, output, patience).await?;
     Ok(Outcome { shorts, long: ended, outlasted, killed_at, resumed: long.resumed })
 }

@@ -33,9 +33,19 @@ pub fn submission(steps: u64, landscapes: usize) -> Result<Submission, Failed> {
 /// How many steps for how many landscapes take about `target`, when one step for one takes `step`.
 pub fn shape_for(target: Duration, step: Duration) -> (u64, usize) {
     let steps = target.as_secs_f64() / step.as_secs_f64().max(1e-3);
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few hundred steps")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a few hundred steps"
+    )]
     let landscapes = (steps / STEPS_MAX as f64).ceil().clamp(1.0, LANDSCAPES_MAX) as usize;
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few hundred steps")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a few hundred steps"
+    )]
     let each = (steps / landscapes as f64).round() as u64;
     (each.clamp(STEPS_MIN, STEPS_MAX), landscapes)
 }
@@ -65,6 +75,8 @@ pub struct Followed {
     pub cursor: u64,
     /// How far it is.
     pub done: u64,
+    /// Whether its state has been saved.
+    pub saved: bool,
     /// The checkpoint that its newest attempt goes on from.
     pub resumed: Option<Resumes>,
     /// Whether it has ended.
@@ -74,36 +86,43 @@ pub struct Followed {
 impl Followed {
     /// A job of which nothing was read yet.
     pub fn new(job: &Job) -> Self {
-        Self { id: job.id, cursor: 0, done: 0, resumed: None, ended: false }
+        Self { id: job.id, cursor: 0, done: 0, saved: false, resumed: None, ended: false }
     }
 
     fn read(&mut self, event: &Event) {
         self.cursor = event.seq;
         self.done = event.progress().map_or(self.done, |progress| progress.done);
+        self.saved |= event.kind == EventKind::Checkpoint;
         if let Some(started) = event.started() {
             self.resumed = started.resumes;
         }
         self.ended |= event.kind.is_terminal();
     }
 
-    /// Reads on until an event of this kind.
-    pub async fn until(&mut self, client: &Client, kind: EventKind, patience: Duration) -> Result<(), Failed> {
+    /// Reads on until an event is `reached`, which is `what` for a message.
+    pub async fn until(
+        &mut self,
+        client: &Client,
+        what: &str,
+        patience: Duration,
+        reached: impl Fn(&Self, &Event) -> bool,
+    ) -> Result<(), Failed> {
         let read = async {
             let mut events = client.events(self.id, self.cursor);
             while let Some(event) = events.next().await {
                 let event = event?;
                 self.read(&event);
-                if event.kind == kind {
+                if reached(self, &event) {
                     return Ok(());
                 }
                 if self.ended {
                     break;
                 }
             }
-            Err(failed(format!("the long job ended before it was {kind}")))
+            Err(failed(format!("the long job ended before it was {what}")))
         };
         let waited = tokio::time::timeout(patience, read).await;
-        waited.map_err(|_| failed(format!("the long job was not {kind} within {} s", patience.as_secs())))?
+        waited.map_err(|_| failed(format!("the long job was not {what} within {} s", patience.as_secs())))?
     }
 
     /// Reads on until its end, and says where it goes on.
@@ -129,7 +148,11 @@ impl Followed {
         let read = tokio::time::timeout(patience, read).await;
         read.map_err(|_| failed(format!("the long job has not ended within {} s", patience.as_secs())))??;
         let job = client.get(self.id).await?;
-        if matches!(job.state, State::Queued | State::Running) { Err(failed("the long job's events ended before it did")) } else { Ok(job) }
+        if matches!(job.state, State::Queued | State::Running) {
+            Err(failed("the long job's events ended before it did"))
+        } else {
+            Ok(job)
+        }
     }
 }
 
