@@ -196,6 +196,24 @@ mod tests {
     }
 
     #[test]
+    fn times_that_are_not_named_are_the_lanes() {
+        let mut lane = siding_core::config::Settings::default().lanes.remove(3);
+        (lane.run_timeout_ms, lane.stall_timeout_ms, lane.start_deadline_ms) = (1_000, Some(200), Some(300));
+        let lanes = Lanes::new(vec![lane]).expect("one lane takes everything");
+        let text = "name = \"m\"\nversion = \"1\"\ndescription = \"d\"\nlicense = \"l\"\nsource = \"s\"\nrunner = \"scripted\"\n[cost]\nbase_ms = 0.0\n";
+        let manifest = Manifest::parse(text).expect("a valid manifest");
+        let own = Submission { run_timeout_ms: Some(1), stall_timeout_ms: Some(2), start_deadline_ms: Some(3), ..submission() };
+        let ms = Duration::from_millis;
+        for (submission, run, stall, start) in [(submission(), 1_000, 200, 300), (own, 1, 2, 3)] {
+            let input = Payload::Inline("{}".into());
+            let checked = Checked { manifest: &manifest, size: 0.0, fingerprint: [0; 32], input, lanes: &lanes, attempts_max: 3 };
+            let job = new_job(&submission, checked);
+            let found = (job.run_timeout, job.stall_timeout, job.start_deadline);
+            assert_eq!(found, (ms(run), Some(ms(stall)), Some(ms(start))), "{submission:?}");
+        }
+    }
+
+    #[test]
     fn a_fingerprint_tells_every_field_apart_and_ignores_the_way_of_submission() {
         let base = fingerprint(&submission());
         // It is stored with every job: what it is made of stays as it is.

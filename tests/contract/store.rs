@@ -77,6 +77,7 @@ macro_rules! store_contract {
                 the_end_of_a_job_releases_its_checkpoint,
                 a_lost_attempt_that_saved_a_state_does_not_count_as_failed,
                 a_lost_attempt_that_was_to_stop_is_canceled_whatever_it_saved,
+                a_claim_that_ends_a_job_releases_its_checkpoint,
             ]
             rescuing: [
                 a_lost_attempt_is_requeued_when_its_lease_is_over_and_not_before,

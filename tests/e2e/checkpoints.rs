@@ -80,16 +80,17 @@ async fn a_job_whose_worker_dies_goes_on_from_its_checkpoint(profile: Profile) {
 
 async fn a_damaged_checkpoint_restarts_the_job_and_its_result_is_right(profile: Profile) {
     let mut system = with_checkpoints_every(20, profile).await;
-    let rows: [(&str, fn(&std::path::Path)); 2] = [
-        ("damaged", |file| std::fs::write(file, b"SIDINGCP, once").expect("the file can be written")),
-        ("missing", |file| std::fs::remove_file(file).expect("the file can be removed")),
-    ];
-    for (reason, harm) in rows {
+    for reason in ["damaged", "missing"] {
         let job = system.submit("scripted", stepped()).await;
         has_checkpoint(&system, job).await;
         let worker = system.services().take_worker().expect("there is a worker");
         worker.stop().await.expect("it stops in time");
-        system.blob_files().iter().for_each(|file| harm(file));
+        for file in system.blob_files() {
+            match reason {
+                "damaged" => std::fs::write(file, b"SIDINGCP, once").expect("the file can be written"),
+                _ => std::fs::remove_file(file).expect("the file can be removed"),
+            }
+        }
         system.start_worker();
         let ended = system.ended(job).await;
         assert_eq!((ended.state, ended.attempt.0), (State::Succeeded, 2));

@@ -246,7 +246,7 @@ pub enum Claimed {
 }
 
 /// Why a claim was not granted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Skip {
     /// There is no such job.
     Unknown,
@@ -258,6 +258,8 @@ pub enum Skip {
         state: State,
         /// The number of the event that says so.
         seq: EventSeq,
+        /// The checkpoint's blob that nothing refers to any more.
+        released: Option<BlobRef>,
     },
     /// Another claim holds it under a live lease, and nothing says that its worker is lost.
     Held,

@@ -2,13 +2,13 @@
 
 use siding_core::{
     blob::BlobRef,
-    id::{Attempt, EventSeq},
+    id::{Attempt, EventSeq, WorkerId},
     job::{CancelMet, EventKind, FailureCode, RestartReason, State},
-    store::{Checkpoint, NewJob, Record, RecordChange, Recorded, Work},
+    store::{Checkpoint, Claimed, NewJob, Record, RecordChange, Recorded, Skip, Work},
 };
 use siding_tests::harness::seams::StoreSeam;
 
-use super::given::{Given, LEASE, drained, failed, finish, new_job, record, stopped, succeeded};
+use super::given::{Given, LEASE, drained, failed, finish, new_job, record, stopped, succeeded, takeover};
 
 /// The blob of the checkpoint of that number.
 fn blob(number: u8) -> BlobRef {
@@ -123,4 +123,13 @@ pub async fn a_lost_attempt_that_was_to_stop_is_canceled_whatever_it_saved(seam:
     let job = seam.job(work.job).await;
     assert_eq!(job.canceled.map(|canceled| canceled.met), Some(CancelMet::OtherEnd));
     assert_eq!(seam.kinds(work.job).await.last(), Some(&EventKind::Canceled));
+}
+
+pub async fn a_claim_that_ends_a_job_releases_its_checkpoint(seam: &StoreSeam) {
+    let work = seam.running().await;
+    seam.record_one(checkpoint(&work, 1)).await;
+    seam.cancel_one(work.job).await;
+    let claimed = seam.claim_one(WorkerId::generate(), takeover(work.job)).await;
+    let expected = Skip::Ended { state: State::Canceled, seq: EventSeq(5), released: Some(blob(1)) };
+    assert_eq!(claimed, Claimed::Skip(expected));
 }

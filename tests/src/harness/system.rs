@@ -160,7 +160,7 @@ impl TestSystem {
             runtime,
             lanes,
             _held: held,
-            ground: ground,
+            ground,
             finished: false,
         }
     }

@@ -40,7 +40,7 @@ impl Stored {
             State::Running | State::Cancelling => Err(Skip::Held),
             _ if was_over => Err(Skip::Finished),
             state @ (State::Succeeded | State::Failed | State::Canceled | State::Expired) => {
-                Err(Skip::Ended { state, seq: self.job.event_seq })
+                Err(Skip::Ended { state, seq: self.job.event_seq, released: self.released.take() })
             }
         }
     }
