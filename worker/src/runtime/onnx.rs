@@ -136,17 +136,11 @@ impl ModelRuntime for Onnx {
             return Err(LoadError::new(model, why));
         }
         let manifest = &model.manifest;
-        match (manifest.runner, &manifest.stepped) {
-            (Runner::Tensor, _) => Ok(Box::new(tensor::Loaded::new(manifest.clone(), Engine::new(self.main_session(model)?)))),
-            (Runner::Text, _) => Ok(Box::new(text::Loaded::new(model, Engine::new(self.main_session(model)?))?)),
-            (Runner::Stepped, Some(stepped)) => {
-                let engine = Engine::new(self.main_session(model)?);
-                let prelude = stepped.prelude.as_ref().map(|prelude| self.prelude_session(model, prelude)).transpose()?;
-                stepped::Loaded::new(model, engine, prelude.map(Engine::new), self.step_ms)
-                    .map(|loaded| Box::new(loaded) as Box<dyn LoadedModel>)
-                    .map_err(|why| LoadError::new(model, why))
-            }
-            (runner, _) => Err(LoadError::new(model, format!("{NAME} has no runner {runner}"))),
+        match manifest.runner {
+            Runner::Tensor => Ok(Box::new(tensor::Loaded::new(manifest.clone(), Engine::new(self.main_session(model)?)))),
+            Runner::Text => Ok(Box::new(text::Loaded::new(model, Engine::new(self.main_session(model)?))?)),
+            Runner::Stepped => Ok(Box::new(self.stepped(model)?)),
+            runner => Err(LoadError::new(model, format!("{NAME} has no runner {runner}"))),
         }
     }
 }
@@ -158,6 +152,14 @@ impl Onnx {
         let session = self.session(&files).map_err(|error| refused(model, error))?;
         interface::check(&model.manifest, session.inputs(), session.outputs()).map_err(|why| LoadError::new(model, why))?;
         Ok(session)
+    }
+
+    fn stepped(&self, model: &Model) -> Result<stepped::Loaded, LoadError> {
+        let engine = Engine::new(self.main_session(model)?);
+        let prelude = model.manifest.stepped.iter().find_map(|stepped| stepped.prelude.as_ref());
+        let prelude = prelude.map(|prelude| self.prelude_session(model, prelude)).transpose()?;
+        let loaded = stepped::Loaded::new(model, engine, prelude.map(Engine::new), self.step_ms);
+        loaded.map_err(|why| LoadError::new(model, why))
     }
 
     fn prelude_session(&self, model: &Model, prelude: &Prelude) -> Result<Session, LoadError> {

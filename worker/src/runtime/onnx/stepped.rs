@@ -9,6 +9,7 @@ mod vocabulary;
 
 use std::sync::Arc;
 
+use ort::value::DynValue;
 use siding_core::{
     model::{
         manifest::{
@@ -48,6 +49,13 @@ impl Loaded {
             Form::Chunks(_) | Form::Count(_) => None,
         };
         Ok(Self(Arc::new(Shared { manifest, stepped, engine, prelude, vocabulary, step_ms })))
+    }
+
+    /// What the first run of a job is given, and how many runs it has at most; for the raw loop.
+    pub(super) fn first(&self, input: &str) -> Result<(Vec<(String, DynValue)>, u64), RunError> {
+        let job = begin(&self.0, input)?;
+        let runs = job.steps;
+        job.first().map(|inputs| (inputs, runs))
     }
 }
 
@@ -152,7 +160,7 @@ fn place(job: &mut Job, tensors: Tensors) -> Result<(), RunError> {
 }
 
 /// A value of one number.
-fn filled(spec: &TensorSpec, shape: &[usize], number: f64) -> Result<ort::value::DynValue, RunError> {
+fn filled(spec: &TensorSpec, shape: &[usize], number: f64) -> Result<DynValue, RunError> {
     let tensor =
         Tensor::filled(spec.datatype, shape, number).map_err(|error| RunError::Failed(format!("{}: {error}", spec.name)))?;
     values::input(tensor).map_err(|error| RunError::Failed(said(&error)))

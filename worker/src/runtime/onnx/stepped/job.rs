@@ -2,15 +2,19 @@
 //! when the loop ends; a run that fails or is stopped changes nothing, so that what is saved behind it is the state before it.
 
 use std::{
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use ort::{session::SessionOutputs, value::DynValue};
+use ort::{
+    session::{SessionInputValue, SessionOutputs},
+    value::DynValue,
+};
 use serde_json::json;
 use siding_core::{
     limits,
-    model::manifest::stepped::{Chunks, Count, Feed, Form, Prelude, Sampling, StateSpec, Symbols, Until},
+    model::manifest::stepped::{Chunks, Count, Feed, Form, Prelude, Sampling, StateSpec, Stepped, Symbols, Until},
     tensor::{Datatype, Dim, Tensor, TensorData, TensorSpec, Tensors},
 };
 
@@ -21,7 +25,10 @@ use super::{
 };
 use crate::runtime::{
     Computation, Progress, RunControl, RunError, RunReport, State, Step,
-    onnx::{engine::Inputs, said, values},
+    onnx::{
+        engine::{Held, Inputs},
+        said, values,
+    },
 };
 
 /// One job's loop between two runs.
@@ -74,17 +81,20 @@ impl Computation for Job {
         if !self.is_ready {
             self.prelude(control)?;
         }
-        while !self.is_over() {
-            if control.is_stopped() {
-                return Err(RunError::Stopped);
+        let engine = self.shared.engine.clone();
+        engine.hold(self.shapes.clone(), control, |held| {
+            while !self.is_over() {
+                if control.is_stopped() {
+                    return Err(RunError::Stopped);
+                }
+                self.run(held)?;
+                self.tell(control)?;
+                if began.elapsed() >= bundle && !self.is_over() {
+                    return Ok(Step::More(self.progress()));
+                }
             }
-            self.run(control)?;
-            self.tell(control)?;
-            if began.elapsed() >= bundle && !self.is_over() {
-                return Ok(Step::More(self.progress()));
-            }
-        }
-        self.output().map(Step::Done)
+            self.output().map(Step::Done)
+        })
     }
 
     fn save(&self) -> Option<State> {
@@ -150,20 +160,33 @@ impl Job {
         self.to_prelude.get(&spec.name).cloned().ok_or_else(|| RunError::Failed(format!("nothing gives {}", spec.name)))
     }
 
-    /// Makes one run and takes over what it gave.
-    fn run(&mut self, control: &RunControl) -> Result<(), RunError> {
+    /// What the first run is given.
+    pub(super) fn first(mut self) -> Result<Vec<(String, DynValue)>, RunError> {
+        self.prelude(&RunControl::new(drop))?;
         let shared = self.shared.clone();
-        let fed = self.fed()?;
         let noisy = self.noisy()?;
-        let mut inputs = Inputs::new();
-        inputs.extend(self.fixed.iter().map(|(name, value)| (name.clone(), value.into())));
+        let fed = self.fed(&shared.stepped)?.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let mut inputs: Vec<_> = mem::take(&mut self.fixed).into_iter().chain(fed).collect();
+        for ((spec, state), noisy) in shared.stepped.state.iter().zip(mem::take(&mut self.state)).zip(noisy) {
+            inputs.extend(noisy.or(state).map(|value| (spec.input.clone(), value)));
+        }
+        Ok(inputs)
+    }
+
+    /// Makes one run and takes over what it gave.
+    fn run(&mut self, held: &mut Held<'_>) -> Result<(), RunError> {
+        let shared = self.shared.clone();
+        let fed = self.fed(&shared.stepped)?;
+        let noisy = self.noisy()?;
+        let fixed = self.fixed.iter().map(|(name, value)| (name.as_str(), SessionInputValue::from(value)));
+        let mut inputs: Vec<_> = fixed.collect();
         for ((spec, state), noisy) in shared.stepped.state.iter().zip(&self.state).zip(&noisy) {
             let value = noisy.as_ref().or(state.as_ref());
             let value = value.ok_or_else(|| RunError::Failed(format!("the prelude gave no {}", spec.input)))?;
-            inputs.push((spec.input.clone(), value.into()));
+            inputs.push((spec.input.as_str(), value.into()));
         }
-        inputs.extend(fed.into_iter().map(|(name, value)| (name, value.into())));
-        let gave = shared.engine.run(inputs, self.shapes.clone(), control, |mut outputs| self.gave(&mut outputs))?;
+        inputs.extend(fed.iter().map(|(name, value)| (*name, value.into())));
+        let gave = held.run(inputs, |mut outputs| self.gave(&mut outputs))?;
         let token = match &shared.stepped.form {
             Form::Until(until) => Some(self.chosen(until, &gave.logits)?),
             Form::Chunks(_) | Form::Count(_) => None,
@@ -183,17 +206,17 @@ impl Job {
     }
 
     /// What this run gets that no other one does.
-    fn fed(&self) -> Result<Vec<(String, DynValue)>, RunError> {
+    fn fed<'a>(&self, stepped: &'a Stepped) -> Result<Vec<(&'a str, DynValue)>, RunError> {
         let value = |tensor| values::input(tensor).map_err(|error| RunError::Failed(said(&error)));
-        match &self.shared.stepped.form {
-            Form::Chunks(chunks) => Ok(vec![(chunks.input.clone(), value(self.window(chunks)?)?)]),
+        match &stepped.form {
+            Form::Chunks(chunks) => Ok(vec![(chunks.input.as_str(), value(self.window(chunks)?)?)]),
             Form::Count(count) => self.scheduled(count),
             Form::Until(until) => {
                 let tokens = match (until.feed, self.tokens.last()) {
                     (Feed::New, Some(&last)) => vec![last],
                     (Feed::All | Feed::New, _) => [&self.lead[..], &self.tokens].concat(),
                 };
-                Ok(vec![(until.tokens.clone(), value(ids(self.spec(&until.tokens)?, &tokens)?)?)])
+                Ok(vec![(until.tokens.as_str(), value(ids(self.spec(&until.tokens)?, &tokens)?)?)])
             }
         }
     }
@@ -214,14 +237,14 @@ impl Job {
         sequence.window(chunks.axis, start, size).map_err(|error| RunError::Failed(error.to_string()))
     }
 
-    fn scheduled(&self, count: &Count) -> Result<Vec<(String, DynValue)>, RunError> {
+    fn scheduled<'a>(&self, count: &'a Count) -> Result<Vec<(&'a str, DynValue)>, RunError> {
         let mut fed = Vec::new();
         for schedule in &count.schedule {
             let spec = self.spec(&schedule.input)?;
             let number = schedule.value(self.runs, self.steps);
             let number = if matches!(spec.datatype, Datatype::Int32 | Datatype::Int64) { number.round() } else { number };
             let shape = self.symbols.shape(spec, None).ok_or_else(|| RunError::Failed(format!("{} has no size", spec.name)))?;
-            fed.push((spec.name.clone(), filled(spec, &shape, number)?));
+            fed.push((schedule.input.as_str(), filled(spec, &shape, number)?));
         }
         Ok(fed)
     }
