@@ -84,6 +84,7 @@ async fn run_async(cli: Cli, wrap: fn(Seams) -> Seams) -> Result<(), Failed> {
             telemetry::init_logs(telemetry::LogForm::Text, "warn");
             match command {
                 BenchCommand::Dispatch(args) => Ok(bench::dispatch::run(args.into()).await?),
+                BenchCommand::Isolation(args) => Ok(bench::isolation::run(&args.into())?),
                 BenchCommand::Inference(args) => Ok(bench::inference::run(args.into()).await?),
             }
         }

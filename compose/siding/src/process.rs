@@ -220,18 +220,22 @@ pub(crate) fn choose_runtime(settings: &Settings, metrics: &Arc<Metrics>) -> Arc
 /// The guard, over what runs models in this process.
 pub(crate) fn guarded(here: Arc<dyn ModelRuntime>, settings: &Settings, metrics: &Arc<Metrics>) -> Arc<dyn ModelRuntime> {
     let worker = &settings.worker;
-    let isolated = Isolated::new(Setup {
-        program: PathBuf::from(THIS_PROGRAM),
-        library: worker.onnxruntime.clone(),
-        memory_bytes_max: worker.model_memory_bytes_max,
-        variables: settings.of_providers(),
-    });
     let rules = Rules {
         isolation: worker.isolation,
         trusted: worker.trusted.0.clone(),
         first_rest: Duration::from_millis(worker.model_rest_ms),
     };
-    Arc::new(Guard::new(here, isolated, rules, metrics.clone()))
+    Arc::new(Guard::new(here, isolated(settings), rules, metrics.clone()))
+}
+
+/// What runs models in processes of this very program.
+pub(crate) fn isolated(settings: &Settings) -> Isolated {
+    Isolated::new(Setup {
+        program: PathBuf::from(THIS_PROGRAM),
+        library: settings.worker.onnxruntime.clone(),
+        memory_bytes_max: settings.worker.model_memory_bytes_max,
+        variables: settings.of_providers(),
+    })
 }
 
 /// Starts the process, prints where it is, and runs it until SIGTERM, Ctrl-C or a panic in one of its tasks; a second signal ends it at

@@ -1,18 +1,18 @@
 //! The words of the command line. Their help is the reference; `compose/siding/tests` calls them as a person would.
 
+mod bench;
 mod dead;
 mod settings;
 mod submit;
 
 use std::path::PathBuf;
 
-use crate::bench;
 use clap::{Args, Parser, Subcommand};
 use siding_client::JobId;
-use siding_core::config::Isolation;
 
 pub use settings::{ConfigCommand, Log, RoleArgs, SettingsArgs, UpArgs};
 
+pub use bench::{BenchIsolation, IsolationArgs};
 pub use dead::{DeadCommand, DeadFilterArgs, DeadListArgs, DealArgs};
 pub use submit::SubmitArgs;
 
@@ -232,6 +232,8 @@ pub enum BenchCommand {
     Dispatch(DispatchArgs),
     /// One model through everything, beside a raw ONNX Runtime loop in the same run
     Inference(InferenceArgs),
+    /// One model in a process of its own, beside the same model in this process
+    Isolation(IsolationArgs),
 }
 
 /// `siding bench inference`
@@ -254,23 +256,10 @@ pub struct InferenceArgs {
     pub isolation: BenchIsolation,
 }
 
-/// What a bench measures: not `new`, which changes in the middle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum BenchIsolation {
-    /// In this process.
-    Never,
-    /// In processes of their own.
-    Always,
-}
-
-impl From<InferenceArgs> for bench::inference::Options {
+impl From<InferenceArgs> for crate::bench::inference::Options {
     fn from(args: InferenceArgs) -> Self {
         let InferenceArgs { model, models, seconds, rounds, isolation } = args;
-        let isolation = match isolation {
-            BenchIsolation::Never => Isolation::Never,
-            BenchIsolation::Always => Isolation::Always,
-        };
-        Self { model, models, measure: std::time::Duration::from_secs(seconds), rounds, isolation }
+        Self { model, models, measure: std::time::Duration::from_secs(seconds), rounds, isolation: isolation.into() }
     }
 }
 
@@ -278,20 +267,20 @@ impl From<InferenceArgs> for bench::inference::Options {
 #[derive(Debug, Args)]
 pub struct DispatchArgs {
     /// Jobs in one round
-    #[arg(long, value_name = "N", default_value_t = bench::dispatch::Options::default().jobs)]
+    #[arg(long, value_name = "N", default_value_t = crate::bench::dispatch::Options::default().jobs)]
     pub jobs: usize,
     /// Jobs that are under way at any time
-    #[arg(long, value_name = "N", default_value_t = bench::dispatch::Options::default().in_flight)]
+    #[arg(long, value_name = "N", default_value_t = crate::bench::dispatch::Options::default().in_flight)]
     pub in_flight: usize,
     /// Jobs one after the other, to measure a single one's time
-    #[arg(long, value_name = "N", default_value_t = bench::dispatch::Options::default().latency_jobs)]
+    #[arg(long, value_name = "N", default_value_t = crate::bench::dispatch::Options::default().latency_jobs)]
     pub latency_jobs: usize,
     /// Rounds; the last line has their medians
-    #[arg(long, value_name = "N", default_value_t = bench::dispatch::Options::default().rounds)]
+    #[arg(long, value_name = "N", default_value_t = crate::bench::dispatch::Options::default().rounds)]
     pub rounds: usize,
 }
 
-impl From<DispatchArgs> for bench::dispatch::Options {
+impl From<DispatchArgs> for crate::bench::dispatch::Options {
     fn from(args: DispatchArgs) -> Self {
         let DispatchArgs { jobs, in_flight, latency_jobs, rounds } = args;
         Self { jobs, in_flight, latency_jobs, rounds }
