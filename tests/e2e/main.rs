@@ -5,6 +5,7 @@ mod health;
 mod inference;
 mod lanes;
 mod life;
+mod reloading;
 mod services;
 mod stopping;
 mod streams;

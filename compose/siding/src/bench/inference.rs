@@ -15,6 +15,7 @@ use siding_core::{
     config::Settings,
     drain::Drain,
     model::{
+        catalog::Catalog,
         locate,
         manifest::{Manifest, Runner},
         repository::{Model, Repository},
@@ -82,7 +83,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let settings = Settings::load(None)?;
     let folder = options.models.clone().or_else(|| locate::cache_dir().map(|cache| locate::models_dir(&cache)));
     let folder = folder.context("no model repository: name one with --models, or run `make setup`")?;
-    let repository = Arc::new(Repository::open(&folder, false)?);
+    let repository = Repository::open(&folder, false)?;
     let model = repository.resolve(&options.model.parse()?, None)?;
     if model.manifest.runner != Runner::Tensor {
         bail!("model {} has runner {}; only `tensor` has a raw loop to compare with", options.model, model.manifest.runner);
@@ -91,7 +92,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let input: Arc<str> = model.manifest.example.clone().unwrap_or_else(|| zeros(&model.manifest)).into();
     let mut raws = (0..settings.slots()).map(|_| onnx.raw(&model, &input)).collect::<Result<Vec<_>, _>>()?;
     let data = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let (_held, services) = start(data.path(), &settings, &repository, Runtimes::of(Ok(onnx), false)).await?;
+    let (_held, services) = start(data.path(), &settings, &Catalog::of(repository), Runtimes::of(Ok(onnx), false)).await?;
     let bench = Bench { options: &options, model, input, services };
     let mut lines = Vec::new();
     for round in 1..=options.rounds {
@@ -107,12 +108,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 async fn start(
     data: &Path,
     settings: &Settings,
-    repository: &Arc<Repository>,
+    catalog: &Catalog,
     runtimes: Runtimes,
 ) -> anyhow::Result<(seams::Held, Services)> {
     let held = seams::hold(data)?;
     let seams = Seams::open(&Place::Alone(data.to_path_buf()), settings, Arc::new(SystemClock)).await?;
-    let services = Services::start(&seams, settings, repository, Arc::new(runtimes))?;
+    let services = Services::start(&seams, settings, catalog, Arc::new(runtimes))?;
     Ok((held, services))
 }
 
