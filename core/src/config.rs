@@ -111,6 +111,8 @@ pub struct Worker {
     pub stop_patience_ms: u64,
     /// Whether manifests may use the scripted runner (echo, delay, fail, panic, hang). For tests and benches.
     pub scripted: bool,
+    /// Most bytes that loaded models may count for; 0 for no bound but their number.
+    pub models_bytes_max: u64,
     /// ONNX Runtime's shared library; empty for `ORT_DYLIB_PATH` or the one that `make setup` fetched.
     pub onnxruntime: String,
     /// Which models run in processes of their own.
@@ -259,6 +261,10 @@ pub struct Blobs {
 pub struct Models {
     /// The folder; empty for the one that `make setup` fetched.
     pub folder: String,
+    /// Which versions new jobs get (`model::versions`).
+    pub versions: String,
+    /// How often the folder is read again, in milliseconds; 0 for never.
+    pub reload_ms: u64,
 }
 
 impl Settings {

@@ -7,6 +7,7 @@ mod health;
 mod inference;
 mod lanes;
 mod life;
+mod reloading;
 mod services;
 mod stopping;
 mod streams;

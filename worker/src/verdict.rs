@@ -10,7 +10,7 @@ use siding_core::{
     store::Work,
 };
 
-use crate::{running::StopReason, runtime::RunError};
+use crate::{loaded::NotLoaded, running::StopReason, runtime::RunError};
 
 /// How the run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,10 +23,8 @@ pub enum RunEnd {
     Stopped(CancelMet),
     /// It panicked. What it said is in the log and nowhere else: it may name paths and values.
     Panicked,
-    /// The model could not be loaded.
-    NotLoaded(String),
-    /// The model is not loaded for so long, because it has crashed too often: this attempt has not begun.
-    Resting(Duration),
+    /// There is no copy of the model: this attempt has not begun to compute.
+    NotLoaded(NotLoaded),
     /// The input's blob could not be read.
     NoInput,
     /// The input's blob is missing or damaged, and will stay so.
@@ -91,10 +89,13 @@ pub fn verdict(end: RunEnd, stop: Option<StopReason>, work: &Work, now: Timestam
             None => failed(FailureCode::RuntimeError, "the run was stopped without a reason".into()),
         },
         RunEnd::Panicked => failed(FailureCode::Panicked, "the run panicked".into()),
-        RunEnd::NotLoaded(message) => failed(FailureCode::ModelUnavailable, message),
-        RunEnd::Resting(_) if stop == Some(StopReason::Cancel) => Verdict::Record(Finish::Stopped { met: CancelMet::NotStarted }),
-        RunEnd::Resting(_) if stop == Some(StopReason::LeaseLost) => Verdict::Discard,
-        RunEnd::Resting(left) => handed_back(InterruptReason::ModelResting, left),
+        RunEnd::NotLoaded(NotLoaded::Refused(message)) => failed(FailureCode::ModelUnavailable, message),
+        RunEnd::NotLoaded(NotLoaded::Crashed(cause)) => verdict(RunEnd::Error(RunError::Crashed(cause)), stop, work, now, draw),
+        RunEnd::NotLoaded(NotLoaded::Resting(_)) if stop == Some(StopReason::Cancel) => {
+            Verdict::Record(Finish::Stopped { met: CancelMet::NotStarted })
+        }
+        RunEnd::NotLoaded(NotLoaded::Resting(_)) if stop == Some(StopReason::LeaseLost) => Verdict::Discard,
+        RunEnd::NotLoaded(NotLoaded::Resting(left)) => handed_back(InterruptReason::ModelResting, left),
         RunEnd::NoInput => failed(FailureCode::RuntimeError, "the job's input could not be read".into()),
         RunEnd::NoCheckpoint => failed(FailureCode::RuntimeError, "the job's checkpoint could not be read".into()),
         RunEnd::InputLost => {
@@ -146,7 +147,7 @@ pub(crate) mod tests {
     fn every_end_of_a_run_has_one_meaning() {
         use StopReason as S;
         let stopped = || RunEnd::Stopped(CancelMet::InsideRun);
-        let resting = || RunEnd::Resting(Duration::from_secs(30));
+        let resting = || RunEnd::NotLoaded(NotLoaded::Resting(Duration::from_secs(30)));
         let crashed = || RunEnd::Error(RunError::Crashed(Cause::NotStopping));
         let broke = || RunEnd::Error(RunError::Failed("x".into()));
         let ok = || RunEnd::Output("{}".into());
@@ -172,7 +173,7 @@ pub(crate) mod tests {
             (crashed(), Some(S::Drain), 0, "interrupted drain"),
             (crashed(), Some(S::LeaseLost), 0, "discard"),
             (RunEnd::Panicked, None, 0, "panicked retried"),
-            (RunEnd::NotLoaded("x".into()), None, 0, "model_unavailable retried"),
+            (RunEnd::NotLoaded(NotLoaded::Refused("x".into())), None, 0, "model_unavailable retried"),
             (resting(), None, 2, "interrupted model_resting for 30 s"),
             (resting(), Some(S::Cancel), 0, "stopped"),
             (resting(), Some(S::LeaseLost), 0, "discard"),

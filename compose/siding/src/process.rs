@@ -7,7 +7,7 @@ use siding_core::{
     clock::SystemClock,
     config::{self, Settings},
     lane::InvalidLanes,
-    model::repository::{self, Repository},
+    model::{catalog::Catalog, repository, versions::InvalidPolicy},
     store,
     telemetry::Metrics,
 };
@@ -89,6 +89,9 @@ pub enum Error {
     /// The settings are not usable.
     #[error(transparent)]
     Settings(#[from] config::Error),
+    /// The setting `models.versions` says nothing that can be done.
+    #[error("models.versions {0}")]
+    Versions(#[from] InvalidPolicy),
     /// The lanes are not a valid set.
     #[error(transparent)]
     Lanes(#[from] InvalidLanes),
@@ -174,16 +177,16 @@ async fn fill(shape: &Shape, settings: &Settings) -> Result<(Seams, Option<Held>
 /// The roles in an order in which none has to wait for another: work is accepted last.
 fn start_roles(services: &mut Services, roles: &[Role], settings: &Settings) -> Result<(), Error> {
     let with_models = roles.iter().any(|role| matches!(role, Role::Producer | Role::Worker));
-    let repository = if with_models { Some(open_repository(settings)?) } else { None };
+    let catalog = if with_models { Some(open_catalog(settings)?) } else { None };
     if roles.contains(&Role::Results) {
         services.start_results();
     }
-    let Some(repository) = repository else { return Ok(()) };
+    let Some(catalog) = catalog else { return Ok(()) };
     if roles.contains(&Role::Worker) {
-        services.start_worker(&repository, choose_runtime(settings, &services.metrics))?;
+        services.start_worker(&catalog, choose_runtime(settings, &services.metrics))?;
     }
     if roles.contains(&Role::Producer) {
-        services.start_producer(&repository)?;
+        services.start_producer(&catalog)?;
     }
     Ok(())
 }
@@ -199,13 +202,14 @@ async fn listen(server: &config::Server) -> Result<(TcpListener, SocketAddr), Er
     Ok((listener, bound))
 }
 
-fn open_repository(settings: &Settings) -> Result<Arc<Repository>, Error> {
+fn open_catalog(settings: &Settings) -> Result<Catalog, Error> {
     let folder = settings.models_folder().ok_or(Error::NoModels)?;
-    let repository = Repository::open(&folder, settings.worker.scripted).map_err(|error| Error::Models(folder, error))?;
-    for broken in repository.broken() {
+    let catalog = Catalog::open(&folder, settings.worker.scripted, settings.models.versions.parse()?);
+    let catalog = catalog.map_err(|error| Error::Models(folder, error))?;
+    for broken in catalog.current().broken() {
         tracing::warn!(model.folder = broken.folder, why = broken.why, "model cannot be served");
     }
-    Ok(Arc::new(repository))
+    Ok(catalog)
 }
 
 /// The runtimes of this process behind the guard that decides which models they get.

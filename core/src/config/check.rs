@@ -2,7 +2,7 @@
 //! Which parts go together in one process is not its business (`compose/siding/src/seams.rs`).
 
 use super::Settings;
-use crate::{id::LaneName, limits};
+use crate::{id::LaneName, limits, model::versions::VersionPolicy};
 
 impl super::Server {
     /// Why this process may not listen where it is told to; nothing when it may.
@@ -65,6 +65,8 @@ impl Settings {
         let too_long =
             (region.len() > limits::REGION_BYTES_MAX).then(|| format!("must have at most {} bytes", limits::REGION_BYTES_MAX));
         wrong.extend(as_name.or(too_long).map(|what| ("broker.region", what)));
+        let policy = self.models.versions.parse::<VersionPolicy>();
+        wrong.extend(policy.err().map(|error| ("models.versions", error.to_string())));
         wrong.extend(self.lanes().err().map(|error| ("lanes", error.to_string())));
         wrong
     }

@@ -2,6 +2,8 @@
 //! and are bounded: lanes and models are configuration, everything else is an enum. One `Metrics` per process part, passed by
 //! handle, so that two systems in one test do not count into each other.
 
+mod models;
+
 use std::time::Duration;
 
 use opentelemetry::{
@@ -107,6 +109,8 @@ pub enum CheckpointRefused {
 /// Every instrument. Cheap to use from any thread.
 #[derive(Debug)]
 pub struct Metrics {
+    /// Those of models.
+    pub models: models::Models,
     registry: Registry,
     /// Keeps the reader alive; dropped with the handle.
     _provider: SdkMeterProvider,
@@ -203,6 +207,7 @@ impl Metrics {
                 "siding_model_loads_refused",
                 "Loads refused because the model has crashed too often, by model.",
             ),
+            models: models::Models::new(&meter),
             registry,
             _provider: provider,
         }

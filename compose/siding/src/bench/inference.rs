@@ -17,6 +17,7 @@ use siding_core::{
     clock::SystemClock,
     config::{Isolation, Settings},
     model::{
+        catalog::Catalog,
         locate,
         manifest::{Manifest, Runner},
         repository::{Model, Repository},
@@ -97,7 +98,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     settings.worker.isolation = options.isolation;
     let folder = options.models.clone().or_else(|| locate::cache_dir().map(|cache| locate::models_dir(&cache)));
     let folder = folder.context("no model repository: name one with --models, or run `make setup`")?;
-    let repository = Arc::new(Repository::open(&folder, false)?);
+    let repository = Repository::open(&folder, false)?;
     let onnx = Arc::new(Onnx::open(&settings.worker.onnxruntime, &["cpu"])?);
     let models = match &options.model {
         Some(name) => vec![repository.resolve(&name.parse()?, None)?],
@@ -108,7 +109,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let data = tempfile::tempdir().context("cannot make a temporary folder")?;
     let (_held, services) =
-        start(data.path(), &settings, &repository, Runtimes::open(&settings.worker.onnxruntime, false)).await?;
+        start(data.path(), &settings, &Catalog::of(repository), Runtimes::open(&settings.worker.onnxruntime, false)).await?;
     for model in models {
         let input: Arc<str> = match (&model.manifest.example, model.manifest.runner) {
             (Some(example), _) => example.as_str().into(),
@@ -126,13 +127,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 async fn start(
     data: &Path,
     settings: &Settings,
-    repository: &Arc<Repository>,
+    catalog: &Catalog,
     runtimes: Runtimes,
 ) -> anyhow::Result<(seams::Held, Services)> {
     let held = seams::hold(data)?;
     let seams = Seams::open(&Place::Alone(data.to_path_buf()), settings, Arc::new(SystemClock)).await?;
     let runtime = guarded(Arc::new(runtimes), settings, &Arc::new(Metrics::new()));
-    let services = Services::start(&seams, settings, repository, runtime)?;
+    let services = Services::start(&seams, settings, catalog, runtime)?;
     Ok((held, services))
 }
 
