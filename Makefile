@@ -13,6 +13,8 @@ PYTHON ?= python3
 SERVICES = $(PYTHON) compose/services
 # How often `make faults` breaks everything.
 RUNS ?= 1
+# Tests at once, where it is not said: most of the long ones wait for a server or a timeout, not for a core.
+export NEXTEST_TEST_THREADS ?= $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN))
 # For `make demo ARGS=--seconds=20` and the like.
 ARGS ?=
 
@@ -34,10 +36,11 @@ need-nextest: need-cargo
 need-python:
 	@command -v $(PYTHON) >/dev/null || { echo "siding: python3 is missing. Get it: apt-get install --yes python3 python3-pip" >&2; exit 1; }
 
-setup: need-python ## Fetch ONNX Runtime and the demo's model into the cache (idempotent)
+setup: need-python ## Fetch ONNX Runtime and the real models into the cache (idempotent)
 	@$(PYTHON) worker/models/fetch.py --cache "$(SIDING_CACHE)"
 
-demo: need-cargo setup ## Start Siding and drive it: many short jobs while a long one runs
+demo: need-cargo need-python ## Start Siding and drive it: many short jobs while a long one runs, and its worker killed
+	@$(PYTHON) worker/models/fetch.py --cache "$(SIDING_CACHE)" --only magika romanizer terrain
 	$(CARGO) build --locked --package siding
 	@"$(TARGET)/debug/siding" demo --models "$(SIDING_CACHE)/models" $(ARGS)
 
@@ -97,7 +100,7 @@ doc: need-cargo ## Build the crates' documentation
 bench: need-cargo setup ## Measure dispatch and inference in release mode; prints JSON lines
 	$(CARGO) build --locked --release --package siding
 	"$(TARGET)/release/siding" bench dispatch
-	"$(TARGET)/release/siding" bench inference --model magika --models "$(SIDING_CACHE)/models"
+	"$(TARGET)/release/siding" bench inference --models "$(SIDING_CACHE)/models"
 
 bench-servers: need-cargo need-python ## Measure dispatch over RabbitMQ and Postgres that wait for their disks, beside a raw loop
 	$(CARGO) build --locked --release --package siding

@@ -7,6 +7,8 @@ mod health;
 mod inference;
 mod lanes;
 mod life;
+mod reloading;
 mod services;
 mod stopping;
 mod streams;
+mod texts;

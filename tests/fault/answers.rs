@@ -17,11 +17,11 @@ use tokio::{
 
 const MIB: usize = 1024 * 1024;
 const CALLERS: usize = 200;
-const RESULT_BYTES: usize = 32 * MIB;
+const RESULT_BYTES: usize = 8 * MIB;
 /// What a caller reads at once.
 const READ_BYTES: usize = 256 * 1024;
 /// What the process may grow by while all of them fetch it: the room for pieces of results, and the same again for connections, sockets'
-/// buffers, blocking threads and what the allocator keeps. Held whole, the results would take 6400 MiB.
+/// buffers, blocking threads and what the allocator keeps. Held whole, the results would take 1600 MiB.
 const GROWTH_BYTES_MAX: usize = 2 * limits::RESULTS_BYTES_MAX;
 
 /// A connection that has asked for the job's result, and whose answer has begun.
@@ -33,7 +33,7 @@ async fn asked(url: &str, job: &str) -> TcpStream {
     socket
 }
 
-/// Whether these bytes stand at this place of the result: a string of `x` in quotes. Compared as a whole, because 6 GiB are, in a debug build.
+/// Whether these bytes stand at this place of the result: a string of `x` in quotes. Compared as a whole, because 1.6 GiB are, in a debug build.
 fn is_right(body: &[u8], at: usize) -> bool {
     const MIDDLE: &[u8] = &[b'x'; READ_BYTES];
     let end = at + body.len();

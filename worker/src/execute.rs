@@ -1,66 +1,30 @@
-//! One run on one slot: find the model, load it if this slot has not yet, run it step by step, and turn every way it can end into a `RunEnd`.
-//! Between two steps it tells progress, heeds a stop and keeps checkpoints. A panic costs this job and this slot's copy of the model, never the
-//! thread. It never decides why or when a run is stopped.
+//! One run on one slot: take a copy of the model, run it step by step, and turn every way it can end into a `RunEnd`. Between two steps it
+//! tells progress, heeds a stop and keeps checkpoints. A panic costs this job and this copy of the model, never the thread. It never decides why or
+//! when a run is stopped.
 
-use std::{
-    collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use siding_core::{
-    error::chain,
-    id::{ModelName, ModelVersion},
-    job::{CancelMet, RestartReason},
-    model::{manifest::Manifest, repository::Repository},
-};
+use siding_core::job::{CancelMet, RestartReason};
 
 use crate::{
     checkpoint::keeping::{Keeping, Kept, NoState},
+    loaded::LoadedModels,
     running::{Running, StopReason},
-    runtime::{Computation, LoadedModel, ModelRuntime, RunControl, RunError, RunReport, Step},
+    runtime::{Computation, LoadedModel, RunControl, RunError, RunReport, Step},
     verdict::RunEnd,
 };
 
-/// Most models that one slot keeps loaded; the one not used for longest goes first.
-const LOADED_MAX: usize = 8;
-
-/// How long a failed load stands: until then an attempt fails with the same words, instead of reading and checking the files again.
-const FAILED_LOAD_STANDS: Duration = Duration::from_secs(10);
-/// Most failed loads that one slot remembers; the oldest goes first.
-const FAILED_LOADS_MAX: usize = 32;
-
-/// One slot's executor: its loaded models.
+/// One slot's executor.
 pub struct Executor {
-    runtime: Arc<dyn ModelRuntime>,
-    repository: Arc<Repository>,
+    models: LoadedModels,
     keeping: Keeping,
-    /// Most recently used last.
-    loaded: Vec<Loaded>,
-    /// Oldest first.
-    failed: VecDeque<FailedLoad>,
-}
-
-struct FailedLoad {
-    name: ModelName,
-    version: ModelVersion,
-    at: Instant,
-    message: String,
-}
-
-struct Loaded {
-    name: ModelName,
-    version: ModelVersion,
-    manifest: Manifest,
-    model: Box<dyn LoadedModel>,
 }
 
 impl Executor {
-    /// An executor with nothing loaded.
+    /// An executor that takes its models from these.
     #[must_use]
-    pub fn new(runtime: Arc<dyn ModelRuntime>, repository: Arc<Repository>, keeping: Keeping) -> Self {
-        Self { runtime, repository, keeping, loaded: Vec::new(), failed: VecDeque::new() }
+    pub fn new(models: LoadedModels, keeping: Keeping) -> Self {
+        Self { models, keeping }
     }
 
     /// Runs the job. Blocks until it has ended.
@@ -69,19 +33,17 @@ impl Executor {
             return RunEnd::Stopped(CancelMet::NotStarted);
         }
         let (name, version) = (&running.work.model, &running.work.version);
-        // The model leaves the list while it runs: a panic loses it, and the next job loads a fresh copy.
+        // The model is this slot's alone while it runs: a panic loses it, and the next job loads a fresh copy.
         let ended = catch_unwind(AssertUnwindSafe(|| {
-            let mut loaded = match self.take_loaded(name, version) {
-                Some(loaded) => loaded,
-                None => self.load(name, version)?,
-            };
+            let mut loaded = self.models.take(name, version, || running.control.is_stopped())?;
             running.loaded();
-            let end = compute(loaded.model.as_mut(), running, input, &mut self.keeping.of(running, &loaded.manifest, input));
+            let version = loaded.version().clone();
+            let end = compute(loaded.model.as_mut(), running, input, &mut self.keeping.of(running, &version.manifest, input));
             Ok((loaded, end))
         }));
         match ended {
             Ok(Ok((loaded, end))) => {
-                self.keep(loaded);
+                self.models.keep(loaded);
                 end
             }
             Ok(Err(not_loaded)) => RunEnd::NotLoaded(not_loaded),
@@ -89,49 +51,6 @@ impl Executor {
                 tracing::error!(job.id = %running.work.job, attempt = running.work.attempt.0, model.name = %name, model.version = %version,
                     panic.message = message(panic.as_ref()), "the run panicked");
                 RunEnd::Panicked
-            }
-        }
-    }
-
-    fn take_loaded(&mut self, name: &ModelName, version: &ModelVersion) -> Option<Loaded> {
-        let at = self.loaded.iter().position(|loaded| &loaded.name == name && &loaded.version == version)?;
-        Some(self.loaded.remove(at))
-    }
-
-    fn keep(&mut self, loaded: Loaded) {
-        if self.loaded.len() == LOADED_MAX {
-            self.loaded.remove(0);
-        }
-        self.loaded.push(loaded);
-    }
-
-    /// Loads, unless that has failed a moment ago.
-    fn load(&mut self, name: &ModelName, version: &ModelVersion) -> Result<Loaded, String> {
-        self.failed.retain(|failed| failed.at.elapsed() < FAILED_LOAD_STANDS);
-        if let Some(failed) = self.failed.iter().find(|failed| &failed.name == name && &failed.version == version) {
-            return Err(failed.message.clone());
-        }
-        self.load_now(name, version).inspect_err(|message| {
-            if self.failed.len() == FAILED_LOADS_MAX {
-                self.failed.pop_front();
-            }
-            let (name, version, message) = (name.clone(), version.clone(), message.clone());
-            self.failed.push_back(FailedLoad { name, version, at: Instant::now(), message });
-        })
-    }
-
-    fn load_now(&self, name: &ModelName, version: &ModelVersion) -> Result<Loaded, String> {
-        let model = self.repository.resolve(name, Some(version)).map_err(|error| error.to_string())?;
-        let started = Instant::now();
-        match self.runtime.load(&model) {
-            Ok(loaded) => {
-                tracing::info!(model.name = %name, model.version = %version, load_ms = started.elapsed().as_secs_f64() * 1e3, "model loaded");
-                Ok(Loaded { name: name.clone(), version: version.clone(), manifest: model.manifest.clone(), model: loaded })
-            }
-            Err(error) => {
-                // The chain is for the operator; the caller learns that the model is not available, and which.
-                tracing::error!(model.name = %name, model.version = %version, error = chain(&error), "model cannot be loaded");
-                Err(format!("model {name} version {version} cannot be loaded on this worker"))
             }
         }
     }

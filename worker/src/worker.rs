@@ -10,7 +10,7 @@ use siding_core::{
     drain::{Drain, Unfinished},
     id::WorkerId,
     lane::Lanes,
-    model::repository::Repository,
+    model::catalog::Catalog,
     store::Attempts,
     telemetry::Metrics,
 };
@@ -19,7 +19,9 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     checkpoint::keeping::Keeping,
     execute::Executor,
-    keeper, pump,
+    keeper,
+    loaded::{Bounds, LoadedModels},
+    pump,
     recorder::{self, Recorder},
     running::{Running, RunningJobs, StopReason},
     runtime::ModelRuntime,
@@ -59,7 +61,9 @@ pub struct Parts {
     /// Where large inputs and outputs lie.
     pub blobs: Blobs,
     /// The models.
-    pub repository: Arc<Repository>,
+    pub catalog: Catalog,
+    /// Most bytes that loaded models may count for; 0 for no bound but their number.
+    pub models_bytes_max: u64,
     /// What runs them.
     pub runtime: Arc<dyn ModelRuntime>,
     /// The time.
@@ -101,7 +105,9 @@ impl Worker {
                 metrics: parts.metrics.clone(),
             },
         );
-        let (slots, threads) = start_slots(&parts, &recorder)?;
+        let bounds = Bounds::of(parts.slots, parts.models_bytes_max);
+        let models = LoadedModels::new(parts.runtime.clone(), parts.catalog.clone(), bounds, parts.metrics.clone());
+        let (slots, threads) = start_slots(&parts, &models, &recorder)?;
         keeper::start(
             &rest,
             keeper::Parts {
@@ -116,6 +122,7 @@ impl Worker {
         );
         start_taking(&intake, &parts, &slots, &running, recorder);
         observe(&rest, &slots, &parts.metrics);
+        heed_readings(&rest, &parts.catalog, models);
         let report = parts.runtime.report();
         tracing::info!(worker.id = %parts.worker, slots = parts.slots, runtime.name = report.name, runtime.version = report.version,
             runtime.library = report.library, providers.active = report.providers_active.join(","), "worker started");
@@ -202,7 +209,7 @@ async fn join(threads: Vec<JoinHandle<()>>) -> Result<(), Unfinished> {
     joining.stopped(LOOPS_PATIENCE).await
 }
 
-fn start_slots(parts: &Parts, recorder: &Recorder) -> std::io::Result<(Slots, Vec<JoinHandle<()>>)> {
+fn start_slots(parts: &Parts, models: &LoadedModels, recorder: &Recorder) -> std::io::Result<(Slots, Vec<JoinHandle<()>>)> {
     let (recorder, handle) = (recorder.clone(), tokio::runtime::Handle::current());
     let keeping = Keeping {
         blobs: parts.blobs.clone(),
@@ -211,7 +218,7 @@ fn start_slots(parts: &Parts, recorder: &Recorder) -> std::io::Result<(Slots, Ve
         executor: handle.clone(),
         interval: parts.checkpoint_every,
     };
-    let executor = || Executor::new(parts.runtime.clone(), parts.repository.clone(), keeping.clone());
+    let executor = || Executor::new(models.clone(), keeping.clone());
     let report = Arc::new(move |running, end| recorder.finished_blocking(running, end, &handle));
     Slots::start(parts.slots, parts.lanes.as_slice().len(), executor, report)
 }
@@ -253,6 +260,22 @@ fn observe(drain: &Drain, slots: &Slots, metrics: &Arc<Metrics>) {
                 () = stop.stopping() => return,
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
+        }
+    });
+}
+
+/// Drops what the repository no longer holds as soon as that is read, so that its memory is free before the next load.
+fn heed_readings(drain: &Drain, catalog: &Catalog, models: LoadedModels) {
+    let (drain, mut readings) = (drain.clone(), catalog.listen());
+    drain.clone().spawn(async move {
+        loop {
+            tokio::select! {
+                () = drain.stopping() => return,
+                () = readings.next() => {}
+            }
+            // A session's end may take long.
+            let models = models.clone();
+            drain.spawn_blocking(move || models.drop_replaced());
         }
     });
 }

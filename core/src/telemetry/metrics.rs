@@ -2,6 +2,8 @@
 //! and are bounded: lanes and models are configuration, everything else is an enum. One `Metrics` per process part, passed by
 //! handle, so that two systems in one test do not count into each other.
 
+mod models;
+
 use std::time::Duration;
 
 use opentelemetry::{
@@ -107,6 +109,8 @@ pub enum CheckpointRefused {
 /// Every instrument. Cheap to use from any thread.
 #[derive(Debug)]
 pub struct Metrics {
+    /// Those of models.
+    pub models: models::Models,
     registry: Registry,
     /// Keeps the reader alive; dropped with the handle.
     _provider: SdkMeterProvider,
@@ -136,6 +140,8 @@ pub struct Metrics {
     checkpoint_bytes: Counter<u64>,
     checkpoint_seconds: Histogram<f64>,
     checkpoints_refused: Counter<u64>,
+    model_crashes: Counter<u64>,
+    model_loads_refused: Counter<u64>,
 }
 
 /// Upper bounds of the wait and run histograms, in seconds: lanes reach from milliseconds to hours.
@@ -196,6 +202,12 @@ impl Metrics {
                 "Writing of one checkpoint, for which its run waits.",
             ),
             checkpoints_refused: count("siding_checkpoints_refused", "Checkpoints that were not taken, or not gone on from."),
+            model_crashes: count("siding_model_crashes", "Model processes that crashed or had to be killed, by model."),
+            model_loads_refused: count(
+                "siding_model_loads_refused",
+                "Loads refused because the model has crashed too often, by model.",
+            ),
+            models: models::Models::new(&meter),
             registry,
             _provider: provider,
         }
@@ -329,6 +341,16 @@ impl Metrics {
             CheckpointRefused::Read => "read",
         };
         self.checkpoints_refused.add(1, &[KeyValue::new("at", at)]);
+    }
+
+    /// The process of a model crashed, or had to be killed.
+    pub fn model_crashed(&self, model: &ModelName) {
+        self.model_crashes.add(1, &[label("model", model.as_str())]);
+    }
+
+    /// A model was not loaded because it has crashed too often.
+    pub fn model_load_refused(&self, model: &ModelName) {
+        self.model_loads_refused.add(1, &[label("model", model.as_str())]);
     }
 
     /// A stream opened (`1`) or closed (`-1`).

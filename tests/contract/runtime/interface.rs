@@ -20,15 +20,15 @@ pub(super) mod onnx {
         bytes
     }
 
-    fn number(field: u64, value: u64) -> Vec<u8> {
+    pub(in super::super) fn number(field: u64, value: u64) -> Vec<u8> {
         [varint(field << 3), varint(value)].concat()
     }
 
-    fn bytes(field: u64, content: &[u8]) -> Vec<u8> {
+    pub(in super::super) fn bytes(field: u64, content: &[u8]) -> Vec<u8> {
         [varint(field << 3 | 2), varint(content.len() as u64), content.to_vec()].concat()
     }
 
-    fn text(field: u64, content: &str) -> Vec<u8> {
+    pub(in super::super) fn text(field: u64, content: &str) -> Vec<u8> {
         bytes(field, content.as_bytes())
     }
 

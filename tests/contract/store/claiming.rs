@@ -121,7 +121,7 @@ pub async fn a_job_that_has_started_once_has_kept_its_deadline(seam: &StoreSeam)
 pub async fn a_job_that_was_claimed_ahead_and_handed_back_has_not_started(seam: &StoreSeam) {
     let job = seam.accept(NewJob { start_deadline: Some(DEADLINE), ..new_job() }).await.id;
     let work = seam.start(job).await;
-    let unstarted = Finish::Interrupted { reason: InterruptReason::NotStarted };
+    let unstarted = Finish::Interrupted { reason: InterruptReason::NotStarted, due_in: std::time::Duration::ZERO };
     assert!(matches!(seam.record_one(finish(&work, unstarted)).await, Recorded::Done { state: State::Queued, .. }));
     assert_eq!(seam.job(job).await.started_at, None);
     seam.pass(DEADLINE + SECOND);

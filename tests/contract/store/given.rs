@@ -62,7 +62,7 @@ pub fn succeeded() -> Finish {
 }
 
 pub fn drained() -> Finish {
-    Finish::Interrupted { reason: InterruptReason::Drain }
+    Finish::Interrupted { reason: InterruptReason::Drain, due_in: Duration::ZERO }
 }
 
 pub fn stopped() -> Finish {

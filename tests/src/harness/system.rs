@@ -17,7 +17,7 @@ use siding_core::{
     config::Settings,
     id::{EventSeq, JobId, LaneName},
     job::State,
-    model::repository::Repository,
+    model::catalog::Catalog,
     store::JobRecord,
 };
 use siding_worker::runtime::{ModelRuntime, scripted::Scripted};
@@ -85,7 +85,8 @@ pub struct TestSystem {
     /// Its settings.
     pub settings: Settings,
     services: Option<Services>,
-    repository: Arc<Repository>,
+    /// Its models.
+    pub catalog: Catalog,
     runtime: Arc<dyn ModelRuntime>,
     lanes: Vec<LaneName>,
     _held: Held,
@@ -124,7 +125,8 @@ impl TestSystem {
         models::write_scripted(&models, "scripted-short", "1", 2_000.0);
         models::write_scripted(&models, "scripted-long", "1", 600_000.0);
         more_models(&models);
-        let repository = Arc::new(Repository::open(&models, true).expect("the test's models are valid"));
+        let catalog = Catalog::open(&models, true, settings.models.versions.parse().expect("a policy"))
+            .expect("the test's models are valid");
         let held = seams::hold(&ground.folder().join("data")).expect("a fresh folder is free");
         let opened = Seams::open(&ground.place(), &settings, Arc::new(SystemClock)).await;
         let mut seams = opened.unwrap_or_else(|error| panic!("{}", siding_core::error::chain(&error)));
@@ -138,7 +140,7 @@ impl TestSystem {
         });
         seams.submissions = disturbed.clone();
         seams.attempts = disturbed;
-        let services = Services::start(&seams, &settings, &repository, runtime.clone()).expect("the services start");
+        let services = Services::start(&seams, &settings, &catalog, runtime.clone()).expect("the services start");
         let router = http::router(&services);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound port"));
@@ -156,13 +158,19 @@ impl TestSystem {
             connections,
             settings,
             services,
-            repository,
+            catalog,
             runtime,
             lanes,
             _held: held,
             ground,
             finished: false,
         }
+    }
+
+    /// Where its models lie.
+    #[must_use]
+    pub fn models(&self) -> std::path::PathBuf {
+        self.ground.folder().join("models")
     }
 
     /// The services.
@@ -187,8 +195,8 @@ impl TestSystem {
     /// # Panics
     /// When it cannot start.
     pub fn start_worker(&mut self) {
-        let (repository, runtime) = (self.repository.clone(), self.runtime.clone());
-        self.services().start_worker(&repository, runtime).expect("a worker starts");
+        let (catalog, runtime) = (self.catalog.clone(), self.runtime.clone());
+        self.services().start_worker(&catalog, runtime).expect("a worker starts");
     }
 
     /// Submits a script to a scripted model.

@@ -21,7 +21,7 @@ use siding_core::{
     job::Finish,
     lane::Lane,
     limits,
-    model::repository::Repository,
+    model::{catalog::Catalog, repository::Repository},
     store::{
         Claim, Claimed, NewJob, Payload, Record, RecordChange, Start,
         postgres::{self, raw::RawRows},
@@ -156,8 +156,8 @@ async fn through_everything(options: Options, settings: &Settings, data: &Path) 
     let (_held, seams) = open(data, settings).await?;
     let models = data.join("models");
     write_noop_model(&models)?;
-    let repository = Arc::new(Repository::open(&models, true)?);
-    let services = Services::start(&seams, settings, &repository, Arc::new(Scripted::new()))?;
+    let catalog = Catalog::of(Repository::open(&models, true)?);
+    let services = Services::start(&seams, settings, &catalog, Arc::new(Scripted::new()))?;
     let mut idle = Durations::default();
     for _ in 0..options.latency_jobs {
         idle.add(one_job(&services).await?);

@@ -1,8 +1,11 @@
-//! `siding bench inference --model M`: one model through everything, beside a raw ONNX Runtime loop in the same process: the same sessions,
-//! as many threads as there are slots, the same input. Raw and system take turns, so that a busy neighbour disturbs both alike.
+//! `siding bench inference`: a model through everything, beside a bare loop in the same process: the same sessions, as many threads as there
+//! are slots, the same input. Bare loop and system take turns, so that a busy neighbour disturbs both alike.
+
+mod bare;
+mod stops;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,40 +15,41 @@ use futures::{StreamExt, stream};
 use serde::Serialize;
 use siding_core::{
     clock::SystemClock,
-    config::Settings,
-    drain::Drain,
+    config::{Isolation, Settings},
     model::{
+        catalog::Catalog,
         locate,
         manifest::{Manifest, Runner},
         repository::{Model, Repository},
     },
+    telemetry::Metrics,
     tensor::{Datatype, Dim, TensorSpec},
 };
 use siding_producer::submit::Submission;
-use siding_worker::runtime::{
-    choose::Runtimes,
-    onnx::{Onnx, raw::Raw},
-};
+use siding_worker::runtime::{choose::Runtimes, onnx::Onnx};
 
 use super::{Durations, Quantiles, median, print_line};
-use tokio::sync::oneshot;
-
 use crate::{
+    process::guarded,
     seams::{self, Place, Seams},
     services::Services,
 };
 
+use bare::{Bare, Limit};
+
 /// How the bench is run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The model's name; its newest version is measured.
-    pub model: String,
+    /// The model's name, whose newest version is measured; every model of the repository when `None`.
+    pub model: Option<String>,
     /// The repository; the one that `make setup` fetched when `None`.
-    pub models: Option<std::path::PathBuf>,
-    /// How long each of raw and system is measured in one round.
+    pub models: Option<PathBuf>,
+    /// How long each of bare loop and system is measured in one round.
     pub measure: Duration,
     /// Rounds; the printed figures are medians over them.
     pub rounds: usize,
+    /// Whether the system runs the model in processes of their own: never, or always.
+    pub isolation: Isolation,
 }
 
 /// One round, or the medians of all of them.
@@ -53,66 +57,83 @@ pub struct Options {
 struct Line {
     bench: &'static str,
     model: String,
+    runner: Runner,
+    /// Whether the system ran the model in processes of their own; the raw loop never does.
+    isolation: &'static str,
     round: Option<usize>,
     slots: usize,
     jobs_per_s: f64,
-    /// The raw loop, one thread a slot.
+    /// The bare loop, one thread a slot.
     limit_jobs_per_s: f64,
+    /// The share of the bare loop's time that ONNX Runtime had; 1 where the bare loop is nothing but its call.
+    session_share: f64,
+    /// The system to ONNX Runtime alone: `jobs_per_s / limit_jobs_per_s * session_share`.
     ratio: f64,
-    /// One raw run, alone.
+    /// One bare run, alone.
     raw: Quantiles,
     /// One job from submit to the follower's knowing the end, alone.
     idle: Quantiles,
     /// What the system adds to the model's own time, at the median.
     added_p50_ms: f64,
+    /// From `stop` until the run has returned; measured once, told with the medians.
+    stopped: Option<Quantiles>,
 }
 
 /// Jobs in the latency part of a round.
 const ALONE: usize = 100;
+/// The latency part ends after so long, with at least one job.
+const ALONE_MAX: Duration = Duration::from_secs(10);
 /// Jobs submitted and not finished in the throughput part, for each slot.
 const IN_FLIGHT_PER_SLOT: usize = 8;
 /// How long one job may take before the bench gives up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Runs the bench and prints one line a round and one of medians.
+/// Runs the bench and prints one line a round and one of medians, for each model.
 ///
 /// # Errors
 /// When the model or the system cannot be started, or a job does not succeed.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let settings = Settings::load(None)?;
+    let mut settings = Settings::load(None)?;
+    // Never "new": what is measured must not change in the middle.
+    settings.worker.isolation = options.isolation;
     let folder = options.models.clone().or_else(|| locate::cache_dir().map(|cache| locate::models_dir(&cache)));
     let folder = folder.context("no model repository: name one with --models, or run `make setup`")?;
-    let repository = Arc::new(Repository::open(&folder, false)?);
-    let model = repository.resolve(&options.model.parse()?, None)?;
-    if model.manifest.runner != Runner::Tensor {
-        bail!("model {} has runner {}; only `tensor` has a raw loop to compare with", options.model, model.manifest.runner);
+    let repository = Repository::open(&folder, false)?;
+    let onnx = Arc::new(Onnx::open(&settings.worker.onnxruntime, &["cpu"])?);
+    let models = match &options.model {
+        Some(name) => vec![repository.resolve(&name.parse()?, None)?],
+        None => repository.models().to_vec(),
+    };
+    if models.is_empty() {
+        bail!("the repository has no model");
     }
-    let onnx = Onnx::open(&settings.worker.onnxruntime, &["cpu"])?;
-    let input: Arc<str> = model.manifest.example.clone().unwrap_or_else(|| zeros(&model.manifest)).into();
-    let mut raws = (0..settings.slots()).map(|_| onnx.raw(&model, &input)).collect::<Result<Vec<_>, _>>()?;
     let data = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let (_held, services) = start(data.path(), &settings, &repository, Runtimes::of(Ok(onnx), false)).await?;
-    let bench = Bench { options: &options, model, input, services };
-    let mut lines = Vec::new();
-    for round in 1..=options.rounds {
-        let (line, back) = bench.round(round, raws).await?;
-        raws = back;
-        print_line(&line)?;
-        lines.push(line);
+    let (_held, services) =
+        start(data.path(), &settings, &Catalog::of(repository), Runtimes::open(&settings.worker.onnxruntime, false)).await?;
+    for model in models {
+        let input: Arc<str> = match (&model.manifest.example, model.manifest.runner) {
+            (Some(example), _) => example.as_str().into(),
+            (None, Runner::Tensor) => zeros(&model.manifest).into(),
+            (None, runner) => {
+                bail!("model {}: a model of runner {runner} is measured on its [example], and has none", model.manifest.name)
+            }
+        };
+        let bench = Bench { options: &options, model, input, services: &services };
+        bench.measure(&onnx, settings.slots()).await?;
     }
-    print_line(&medians(&lines))?;
-    Ok(bench.services.stop().await?)
+    Ok(services.stop().await?)
 }
 
 async fn start(
     data: &Path,
     settings: &Settings,
-    repository: &Arc<Repository>,
+    catalog: &Catalog,
     runtimes: Runtimes,
 ) -> anyhow::Result<(seams::Held, Services)> {
     let held = seams::hold(data)?;
     let seams = Seams::open(&Place::Alone(data.to_path_buf()), settings, Arc::new(SystemClock)).await?;
-    let services = Services::start(&seams, settings, repository, Arc::new(runtimes))?;
+    let runtime = guarded(Arc::new(runtimes), settings, &Arc::new(Metrics::new()));
+    let services = Services::start(&seams, settings, catalog, runtime)?;
     Ok((held, services))
 }
 
@@ -120,33 +141,74 @@ struct Bench<'a> {
     options: &'a Options,
     model: Arc<Model>,
     input: Arc<str>,
-    services: Services,
+    services: &'a Services,
 }
 
 impl Bench<'_> {
-    async fn round(&self, round: usize, raws: Vec<Raw>) -> anyhow::Result<(Line, Vec<Raw>)> {
-        let slots = raws.len();
-        let (raw_alone, raws) = raw_alone(raws).await?;
-        let mut alone = Durations::default();
+    async fn measure(&self, onnx: &Arc<Onnx>, slots: usize) -> anyhow::Result<()> {
+        let mut bares = (0..slots).map(|_| Bare::load(onnx, &self.model, &self.input)).collect::<Result<Vec<_>, _>>()?;
+        let mut lines = Vec::new();
+        for round in 1..=self.options.rounds {
+            let (line, back) = self.round(round, bares).await?;
+            bares = back;
+            print_line(&line)?;
+            lines.push(line);
+        }
+        drop(bares);
+        let stopped = stops::measure(onnx, &self.model, &self.input).await?;
+        print_line(&Line { stopped: Some(stopped.quantiles()), ..self.medians(&lines) })
+    }
+
+    async fn round(&self, round: usize, bares: Vec<Bare>) -> anyhow::Result<(Line, Vec<Bare>)> {
+        let slots = bares.len();
+        let (raw_alone, bares) = bare::alone(bares).await?;
+        let (mut alone, begun) = (Durations::default(), Instant::now());
         for _ in 0..ALONE {
             alone.add(self.one_job().await?);
+            if begun.elapsed() > ALONE_MAX {
+                break;
+            }
         }
-        let (limit, raws) = raw_together(raws, self.options.measure).await?;
+        let (Limit { runs_per_s, session_share }, bares) = bare::together(bares, self.options.measure).await?;
         let jobs_per_s = self.together(slots * IN_FLIGHT_PER_SLOT).await?;
         let (raw, idle) = (raw_alone.quantiles(), alone.quantiles());
         let line = Line {
             bench: "inference",
-            model: self.options.model.clone(),
+            model: self.model.manifest.name.to_string(),
+            runner: self.model.manifest.runner,
+            isolation: word(self.options.isolation),
             round: Some(round),
             slots,
             jobs_per_s,
-            limit_jobs_per_s: limit,
-            ratio: jobs_per_s / limit,
+            limit_jobs_per_s: runs_per_s,
+            session_share,
+            ratio: jobs_per_s / runs_per_s * session_share,
             raw,
             idle,
             added_p50_ms: idle.p50_ms - raw.p50_ms,
+            stopped: None,
         };
-        Ok((line, raws))
+        Ok((line, bares))
+    }
+
+    fn medians(&self, lines: &[Line]) -> Line {
+        let of = |pick: fn(&Line) -> f64| median(lines.iter().map(pick).collect());
+        Line {
+            bench: "inference",
+            model: self.model.manifest.name.to_string(),
+            runner: self.model.manifest.runner,
+            isolation: word(self.options.isolation),
+            round: None,
+            slots: lines.first().map_or(0, |line| line.slots),
+            jobs_per_s: of(|line| line.jobs_per_s),
+            limit_jobs_per_s: of(|line| line.limit_jobs_per_s),
+            session_share: of(|line| line.session_share),
+            ratio: of(|line| line.ratio),
+            raw: Quantiles { p50_ms: of(|line| line.raw.p50_ms), p99_ms: of(|line| line.raw.p99_ms) },
+            idle: Quantiles { p50_ms: of(|line| line.idle.p50_ms), p99_ms: of(|line| line.idle.p99_ms) },
+            added_p50_ms: of(|line| line.added_p50_ms),
+            stopped: None,
+        }
     }
 
     /// Jobs a second with so many in flight all the time, for the measured time.
@@ -194,68 +256,11 @@ impl Bench<'_> {
     }
 }
 
-/// Runs blocking `work` on threads of their own, all at once, and returns what they return.
-async fn blocking<T: Send + 'static>(work: Vec<impl FnOnce() -> T + Send + 'static>) -> anyhow::Result<Vec<T>> {
-    let drain = Drain::new();
-    let mut answers = Vec::new();
-    for work in work {
-        let (answer, answered) = oneshot::channel();
-        // Nobody waits for the answer only when another thread has failed before.
-        drain.spawn_blocking(move || drop(answer.send(work())));
-        answers.push(answered);
-    }
-    Ok(futures::future::try_join_all(answers).await?)
-}
-
-async fn raw_alone(mut raws: Vec<Raw>) -> anyhow::Result<(Durations, Vec<Raw>)> {
-    let run = move || {
-        let mut durations = Durations::default();
-        for _ in 0..ALONE {
-            let started = Instant::now();
-            raws[0].run()?;
-            durations.add(started.elapsed());
-        }
-        Ok((durations, raws))
-    };
-    blocking(vec![run]).await?.remove(0)
-}
-
-/// Runs a second, one thread for each raw loop.
-async fn raw_together(raws: Vec<Raw>, measure: Duration) -> anyhow::Result<(f64, Vec<Raw>)> {
-    let until = Instant::now() + measure;
-    let loops = raws.into_iter().map(|mut raw| {
-        move || {
-            let (started, mut runs) = (Instant::now(), 0_u32);
-            while Instant::now() < until {
-                raw.run()?;
-                runs += 1;
-            }
-            anyhow::Ok((f64::from(runs) / started.elapsed().as_secs_f64(), raw))
-        }
-    });
-    let mut total = 0.0;
-    let mut back = Vec::new();
-    for ended in blocking(loops.collect()).await? {
-        let (per_s, raw) = ended?;
-        total += per_s;
-        back.push(raw);
-    }
-    Ok((total, back))
-}
-
-fn medians(lines: &[Line]) -> Line {
-    let of = |pick: fn(&Line) -> f64| median(lines.iter().map(pick).collect());
-    Line {
-        bench: "inference",
-        model: lines.first().map(|line| line.model.clone()).unwrap_or_default(),
-        round: None,
-        slots: lines.first().map_or(0, |line| line.slots),
-        jobs_per_s: of(|line| line.jobs_per_s),
-        limit_jobs_per_s: of(|line| line.limit_jobs_per_s),
-        ratio: of(|line| line.ratio),
-        raw: Quantiles { p50_ms: of(|line| line.raw.p50_ms), p99_ms: of(|line| line.raw.p99_ms) },
-        idle: Quantiles { p50_ms: of(|line| line.idle.p50_ms), p99_ms: of(|line| line.idle.p99_ms) },
-        added_p50_ms: of(|line| line.added_p50_ms),
+fn word(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Never => "never",
+        Isolation::New => "new",
+        Isolation::Always => "always",
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     blob::BlobRef,
     id::{Attempt, EventSeq},
     job::{
-        CancelMet, Finish, InterruptReason,
+        CancelMet, Finish,
         state::{Change, Illegal, State},
     },
     store::{Checkpoint, Error, Record, RecordChange, Recorded},
@@ -68,13 +68,13 @@ impl Stored {
                 self.apply(Change::Stopped, ledger.now)?;
                 Ok(self.tell_canceled(*met, Some(run), ledger))
             }
-            Finish::Interrupted { reason } => {
+            Finish::Interrupted { reason, due_in } => {
                 if self.apply(Change::Requeue, ledger.now)? == State::Canceled {
                     return Ok(self.tell_canceled(CancelMet::OtherEnd, Some(run), ledger));
                 }
-                self.job.due_at = ledger.now;
-                // A first attempt that was claimed ahead and handed back has not started: its start deadline still holds.
-                if *reason == InterruptReason::NotStarted && self.job.attempt == Attempt(1) {
+                self.job.due_at = ledger.now.plus(*due_in);
+                // A first attempt that was handed back before its start has not started: its start deadline still holds.
+                if reason.is_before_start() && self.job.attempt == Attempt(1) {
                     self.job.started_at = None;
                 }
                 Ok(self.tell(Data::Interrupted { reason: reason.as_str(), run_ms: tell::ms(run) }, ledger))

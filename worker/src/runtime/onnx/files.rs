@@ -35,7 +35,18 @@ pub(super) fn read(model: &Model) -> Result<Files, String> {
     Ok(Files { model: bytes, external })
 }
 
-fn read_one(model: &Model, file: &CheckedFile) -> Result<Vec<u8>, String> {
+/// Reads and checks another ONNX file of a model, which must hold all of its data.
+pub(super) fn read_alone(model: &Model, file: &CheckedFile) -> Result<Files, String> {
+    let bytes = read_one(model, file)?;
+    let references = external::references(&bytes).map_err(|why| format!("{} is not a valid ONNX file: {why}", file.path))?;
+    if !references.is_empty() {
+        return Err(format!("{} refers to external data; only the model's own file may", file.path));
+    }
+    Ok(Files { model: bytes, external: Vec::new() })
+}
+
+/// Reads a file and checks its SHA-256.
+pub(super) fn read_one(model: &Model, file: &CheckedFile) -> Result<Vec<u8>, String> {
     model.read(file).map_err(|error| error.to_string())
 }
 
