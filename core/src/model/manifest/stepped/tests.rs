@@ -182,7 +182,8 @@ fn symbols_are_what_the_job_says_and_what_grows_begins_with_nothing() {
         shape: dims.iter().map(|text| dim(text)).collect(),
     };
     let mut symbols = Symbols::default();
-    symbols.note(&spec(&["batch", "2"]), &[3, 2]);
+    assert_eq!(symbols.note(&spec(&["batch", "2"]), &[3, 2]), Ok(()));
+    assert!(symbols.note(&spec(&["batch"]), &[4]).is_err());
     let rows: [(&[&str], Option<usize>, Option<Vec<usize>>); 5] = [
         (&["2", "batch"], None, Some(vec![2, 3])),
         (&[], None, Some(vec![])),
