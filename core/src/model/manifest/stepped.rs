@@ -299,12 +299,18 @@ pub struct Symbols(BTreeMap<String, usize>);
 
 impl Symbols {
     /// Notes what each symbol of `spec` is in a tensor of that shape.
-    pub fn note(&mut self, spec: &TensorSpec, shape: &[usize]) {
+    ///
+    /// # Errors
+    /// When a symbol is another size already; the text is for the caller.
+    pub fn note(&mut self, spec: &TensorSpec, shape: &[usize]) -> Result<(), String> {
         for (dim, &size) in spec.shape.iter().zip(shape) {
-            if let Dim::Symbol(symbol) = dim {
-                self.0.entry(symbol.clone()).or_insert(size);
+            let Dim::Symbol(symbol) = dim else { continue };
+            let known = *self.0.entry(symbol.clone()).or_insert(size);
+            if known != size {
+                return Err(format!("{symbol} is {size} in {} and {known} elsewhere", spec.name));
             }
         }
+        Ok(())
     }
 
     /// The shape of `spec`, with 0 along the axis that grows; `None` when a symbol is not known or there are too many elements.

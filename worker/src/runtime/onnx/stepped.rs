@@ -76,17 +76,17 @@ fn begin(shared: &Arc<Shared>, input: &str) -> Result<Job, RunError> {
     let prelude = stepped.prelude.iter().flat_map(|prelude| &prelude.inputs);
     for spec in manifest.inputs.iter().chain(prelude) {
         if let Some(tensor) = given.tensors.get(&spec.name) {
-            symbols.note(spec, tensor.shape());
+            symbols.note(spec, tensor.shape()).map_err(RunError::BadInput)?;
         }
     }
     let mut tokens = Tokens::default();
     if let Form::Until(until) = &stepped.form {
         tokens = Tokens::of(shared, until, given.words.as_ref());
         if let Some(spec) = stepped.prompted() {
-            symbols.note(spec, &[1, tokens.prompt.len()]);
+            symbols.note(spec, &[1, tokens.prompt.len()]).map_err(RunError::BadInput)?;
         }
         if let Some(spec) = manifest.inputs.iter().find(|spec| spec.name == until.tokens) {
-            symbols.note(&TensorSpec { shape: spec.shape[..1].to_vec(), ..spec.clone() }, &[1]);
+            symbols.note(&TensorSpec { shape: spec.shape[..1].to_vec(), ..spec.clone() }, &[1]).map_err(RunError::BadInput)?;
         }
     }
     let mut job = Job {

@@ -121,7 +121,8 @@ fn a_loop_that_breaks_a_rule_is_refused_with_its_key() {
 fn an_input_is_sized_by_its_runs_and_every_wrong_wish_is_named() {
     let sequence = |length: usize| format!(r#"{{"x":{{"shape":[1,{length}],"data":{:?}}}}}"#, vec![0.5; length]);
     let how = |more: &str| format!(r#"{{"how":{{"shape":[1],"data":[1]}}{more}}}"#);
-    let rows: &[(fn() -> String, String, Result<f64, &str>)] = &[
+    type Row<'a> = (fn() -> String, String, Result<f64, &'a str>);
+    let rows: &[Row<'_>] = &[
         (chunks, sequence(1), Ok(1.0)),
         (chunks, sequence(4), Ok(1.0)),
         (chunks, sequence(5), Ok(2.0)),
@@ -182,8 +183,10 @@ fn symbols_are_what_the_job_says_and_what_grows_begins_with_nothing() {
         shape: dims.iter().map(|text| dim(text)).collect(),
     };
     let mut symbols = Symbols::default();
-    symbols.note(&spec(&["batch", "2"]), &[3, 2]);
-    let rows: [(&[&str], Option<usize>, Option<Vec<usize>>); 5] = [
+    assert_eq!(symbols.note(&spec(&["batch", "2"]), &[3, 2]), Ok(()));
+    assert!(symbols.note(&spec(&["batch"]), &[4]).is_err());
+    type Row<'a> = (&'a [&'a str], Option<usize>, Option<Vec<usize>>);
+    let rows: [Row<'_>; 5] = [
         (&["2", "batch"], None, Some(vec![2, 3])),
         (&[], None, Some(vec![])),
         (&["batch", "past", "4"], Some(1), Some(vec![3, 0, 4])),
