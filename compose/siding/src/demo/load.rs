@@ -143,7 +143,7 @@ pub async fn run(
         "The server was started again over the same folder and is ready after {:.1} s.",
         dead.elapsed().as_secs_f64()
     ))?;
-    let ended = long.to_its_end(&client, output, patience).await?;
+    let ended = long.read_to_end(&client, output, patience).await?;
     Ok(Outcome { shorts, long: ended, outlasted, killed_at, resumed: long.resumed })
 }
 

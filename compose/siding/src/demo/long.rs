@@ -126,7 +126,7 @@ impl Followed {
     }
 
     /// Reads on until its end, and says where it goes on.
-    pub async fn to_its_end(&mut self, client: &Client, output: &Output, patience: Duration) -> Result<Job, Failed> {
+    pub async fn read_to_end(&mut self, client: &Client, output: &Output, patience: Duration) -> Result<Job, Failed> {
         let begun = Instant::now();
         let read = async {
             let mut events = client.events(self.id, self.cursor);
