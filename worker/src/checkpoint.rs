@@ -47,7 +47,7 @@ impl Identity {
     #[must_use]
     pub fn new(job: JobId, manifest: &Manifest, input: &str) -> Self {
         let mut files = Sha256::new();
-        for file in manifest.file.iter().flat_map(|file| std::iter::once(&file.model).chain(&file.external)) {
+        for file in manifest.files() {
             files.update(file.sha256);
         }
         let (model, version) = (manifest.name.clone(), manifest.version.clone());
