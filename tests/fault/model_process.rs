@@ -53,6 +53,28 @@ async fn a_crash_in_native_code_costs_one_attempt_and_the_worker_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_does_not_heed_its_stop_is_killed_after_the_patience_and_its_slot_goes_on() {
+    let mut system = ChildSystem::with(PROGRAM, "isolation = \"always\"\nstop_patience_ms = 300");
+    let client = system.start().await;
+    let deaf = json!({"op": "hang", "deaf": true});
+    let cancelled = accepted(&client, deaf.clone(), 3).await;
+    running(&client, cancelled).await;
+    client.cancel(cancelled).await.expect("accepted");
+    let late =
+        client.submit(&submission("scripted", &deaf).with_run_timeout(Duration::from_millis(200))).await.expect("accepted").id;
+    let job = ended(&client, cancelled).await;
+    assert_eq!((job.state, job.cancel.map(|cancel| cancel.met)), (State::Canceled, Some("killed".to_owned())));
+    let late = ended(&client, late).await;
+    assert_eq!((late.state, late.failure.expect("it failed").code.as_str(), late.attempt), (State::Failed, "run_timeout", 1));
+    // Both slots have lost their process and no more.
+    for _ in 0..4 {
+        assert_eq!(ended(&client, accepted(&client, json!({"op": "noop"}), 1).await).await.state, State::Succeeded);
+    }
+    assert!(system.terminate().await, "it stops well");
+    assert_eq!(system.violations().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_worker_leaves_no_model_process_even_a_hanging_one() {
     let mut system = ChildSystem::with(PROGRAM, "isolation = \"always\"");
     let client = system.start().await;

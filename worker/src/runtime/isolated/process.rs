@@ -66,6 +66,8 @@ impl Process {
     pub(super) fn start(program: &Path, variables: &[(String, String)], model: &Manifest) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_write_timeout(Some(WRITE_PATIENCE))?;
+        // Before there is a process that somebody would have to reap.
+        let writer = ours.try_clone()?;
         let mut child = Command::new(program)
             .arg(SUBCOMMAND)
             .env_clear()
@@ -83,7 +85,7 @@ impl Process {
             child: Mutex::new(child),
             killed: OnceLock::new(),
             ended: OnceLock::new(),
-            writer: Mutex::new(ours.try_clone()?),
+            writer: Mutex::new(writer),
             reader: Mutex::new(BufReader::new(ours)),
             log: Mutex::new(None),
             refused_memory,
