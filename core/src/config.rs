@@ -111,6 +111,8 @@ pub struct Worker {
     pub stop_patience_ms: u64,
     /// Whether manifests may use the scripted runner (echo, delay, fail, panic, hang). For tests and benches.
     pub scripted: bool,
+    /// The models that are loaded before the worker takes work, separated by commas (`siding_worker::warming`).
+    pub preload: String,
     /// Most bytes that loaded models may count for; 0 for no bound but their number.
     pub models_bytes_max: u64,
     /// ONNX Runtime's shared library; empty for `ORT_DYLIB_PATH` or the one that `make setup` fetched.

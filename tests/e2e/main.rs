@@ -12,3 +12,4 @@ mod services;
 mod stopping;
 mod streams;
 mod texts;
+mod warming;

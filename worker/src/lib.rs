@@ -16,6 +16,7 @@ pub mod runtime;
 pub mod slots;
 pub mod taking;
 pub mod verdict;
+pub mod warming;
 pub mod worker;
 
 pub use worker::{Parts, Worker};

@@ -13,7 +13,10 @@ use std::{
 use siding_core::{
     error::chain,
     id::{ModelName, ModelVersion},
-    model::{catalog::Catalog, repository::Model},
+    model::{
+        catalog::Catalog,
+        repository::{Model, Repository},
+    },
     telemetry::Metrics,
 };
 
@@ -184,6 +187,12 @@ impl LoadedModels {
     pub fn new(runtime: Arc<dyn ModelRuntime>, catalog: Catalog, bounds: Bounds, metrics: Arc<Metrics>) -> Self {
         let (state, freed) = (Mutex::default(), Condvar::new());
         Self(Arc::new(Shared { runtime, catalog, metrics, bounds, state, freed }))
+    }
+
+    /// The repository as it is now.
+    #[must_use]
+    pub fn repository(&self) -> Arc<Repository> {
+        self.0.catalog.current()
     }
 
     /// A copy of this version for one run: one that lies here, or a fresh one. Blocks while it is loaded, and while runs hold the memory for it;

@@ -27,6 +27,7 @@ use crate::{
     runtime::ModelRuntime,
     slots::Slots,
     taking::{self, Taking},
+    warming::{self, Warming},
 };
 
 /// Deliveries on their way from the pumps to the taking loop; the prefetch of the lanes is the real bound.
@@ -64,6 +65,10 @@ pub struct Parts {
     pub catalog: Catalog,
     /// Most bytes that loaded models may count for; 0 for no bound but their number.
     pub models_bytes_max: u64,
+    /// Which of them are loaded before the worker takes work: `worker.preload`.
+    pub preload: String,
+    /// Where it tells that it is not ready yet.
+    pub warming: Warming,
     /// What runs them.
     pub runtime: Arc<dyn ModelRuntime>,
     /// The time.
@@ -120,16 +125,21 @@ impl Worker {
                 metrics: parts.metrics.clone(),
             },
         );
-        start_taking(&intake, &parts, &slots, &running, recorder);
         observe(&rest, &slots, &parts.metrics);
-        heed_readings(&rest, &parts.catalog, models);
+        heed_readings(&rest, &parts.catalog, models.clone());
         let report = parts.runtime.report();
         tracing::info!(worker.id = %parts.worker, slots = parts.slots, runtime.name = report.name, runtime.version = report.version,
             runtime.library = report.library, providers.active = report.providers_active.join(","), "worker started");
         for (provider, why) in &report.providers_refused {
             tracing::warn!(provider, why, "execution provider asked for and not active");
         }
-        Ok(Self { intake, rest, recording, running, slots, threads, patience: parts.drain })
+        let patience = parts.drain;
+        if parts.preload.is_empty() {
+            start_taking(&intake, &parts, &slots, &running, recorder);
+        } else {
+            take_when_warm(&intake, parts, models, slots.clone(), running.clone(), recorder);
+        }
+        Ok(Self { intake, rest, recording, running, slots, threads, patience })
     }
 
     /// Whether it still takes work.
@@ -248,6 +258,26 @@ fn start_taking(intake: &Drain, parts: &Parts, slots: &Slots, running: &Arc<Runn
         intake.clone(),
     );
     intake.spawn(taking.run(deliveries));
+}
+
+/// Takes work once the models of `worker.preload` are loaded, as far as they can be.
+fn take_when_warm(
+    intake: &Drain,
+    parts: Parts,
+    models: LoadedModels,
+    slots: Slots,
+    running: Arc<RunningJobs>,
+    recorder: Recorder,
+) {
+    parts.warming.set(true);
+    let drain = intake.clone();
+    intake.spawn(async move {
+        warming::warm(&drain, models, &parts.preload, parts.slots).await;
+        parts.warming.set(false);
+        if !drain.is_stopping() {
+            start_taking(&drain, &parts, &slots, &running, recorder);
+        }
+    });
 }
 
 /// Tells the gauges of the slots once a second.

@@ -24,7 +24,7 @@ use siding_core::{
     telemetry::Metrics,
 };
 use siding_producer::intake::Intake;
-use siding_worker::{Worker, runtime::ModelRuntime};
+use siding_worker::{Worker, runtime::ModelRuntime, warming::Warming};
 
 pub use self::producer::Producer;
 use crate::seams::Seams;
@@ -104,6 +104,7 @@ pub struct Services {
     /// Who waits for jobs here; started with the first role that lets callers wait.
     follower: Option<Follower>,
     leaving: Leaving,
+    warming: Warming,
     /// Room for outputs on their way to callers.
     answers: Answers,
     /// What serves callers: HTTP, streams, and calls that wait for a job's end. Stopped before everything else, because
@@ -127,6 +128,7 @@ impl Services {
             is_reading: false,
             follower: None,
             leaving: Leaving::default(),
+            warming: Warming::default(),
             answers: Answers::default(),
             front: Drain::new(),
         }
@@ -179,6 +181,8 @@ impl Services {
             store: self.seams.attempts.clone(),
             blobs: self.seams.blobs.clone(),
             catalog: catalog.clone(),
+            preload: self.settings.worker.preload.clone(),
+            warming: self.warming.clone(),
             models_bytes_max: self.settings.worker.models_bytes_max,
             runtime,
             clock: self.seams.clock.clone(),
@@ -249,6 +253,12 @@ impl Services {
     #[must_use]
     pub fn leaving(&self) -> &Leaving {
         &self.leaving
+    }
+
+    /// Whether readiness is to say not yet.
+    #[must_use]
+    pub fn warming(&self) -> &Warming {
+        &self.warming
     }
 
     /// What serves callers: its stop signal ends connections, streams and preferred waits.

@@ -14,6 +14,8 @@ use siding_core::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
+use siding_worker::warming::Warming;
+
 use crate::services::{Leaving, Services};
 
 /// How long readiness waits for the store.
@@ -24,13 +26,19 @@ const READY_RETRY_AFTER: Duration = Duration::from_secs(1);
 struct HealthState {
     jobs: Arc<dyn Jobs>,
     leaving: Leaving,
+    warming: Warming,
     front: Drain,
 }
 
 /// The routes that every process has.
 pub fn router(services: &Services) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(live)).routes(routes!(ready)).routes(routes!(problem_page)).with_state(Arc::new(
-        HealthState { jobs: services.seams().jobs.clone(), leaving: services.leaving().clone(), front: services.front().clone() },
+        HealthState {
+            jobs: services.seams().jobs.clone(),
+            leaving: services.leaving().clone(),
+            warming: services.warming().clone(),
+            front: services.front().clone(),
+        },
     ))
 }
 
@@ -45,12 +53,15 @@ async fn live() -> &'static str {
     get, path = "/health/ready", tag = "health",
     responses(
         (status = 200, description = "It can.", body = String),
-        (status = 503, description = "unavailable: the store cannot be read, or the process is stopping", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "unavailable: the store cannot be read, the worker is loading the models of worker.preload, or the process is stopping", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 async fn ready(State(state): State<Arc<HealthState>>) -> Result<&'static str, Problem> {
     if state.leaving.is_leaving() || state.front.is_stopping() {
         return Err(Problem::unavailable("The service is stopping.", READY_RETRY_AFTER));
+    }
+    if state.warming.is_warming() {
+        return Err(Problem::unavailable("The worker is loading its models.", READY_RETRY_AFTER));
     }
     // Any read will do; this one finds nothing by its primary key.
     let nobody = JobId::from(Uuid::nil());
