@@ -9,11 +9,12 @@ pub mod rabbitmq;
 use std::fmt;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     envelope::Envelope,
     error::{Classified, Transience},
-    id::{EventSeq, JobId, LaneName},
+    id::{EventSeq, JobId, LaneName, ModelName, ModelVersion},
 };
 
 /// Why a broker call failed.
@@ -154,8 +155,17 @@ pub trait Delivery: Send + Sync + fmt::Debug {
     async fn give_back(self: Box<Self>) -> Result<(), Error>;
 }
 
-/// A hint that something has changed in the store. It may be lost, late or doubled; whoever needs the truth reads the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A version that a hint is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionHint {
+    /// The model.
+    pub model: ModelName,
+    /// Its version.
+    pub version: ModelVersion,
+}
+
+/// A hint that something has changed in the store, or of what somebody wants. It may be lost, late or doubled; whoever needs the truth reads the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hint {
     /// The job has events up to this one.
     Event {
@@ -173,6 +183,10 @@ pub enum Hint {
     },
     /// A job is due or will be due sooner than known.
     Due,
+    /// An operator wants workers to have the version in memory. No worker depends on it: a job loads what it needs.
+    Load(VersionHint),
+    /// An operator wants workers to have the version out of memory once nothing runs it.
+    Unload(VersionHint),
 }
 
 /// Carries hints to every process.
@@ -185,7 +199,7 @@ pub trait EventBus: Send + Sync {
 }
 
 /// What a listener hears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     /// A hint.
     Hint(Hint),

@@ -131,7 +131,7 @@ impl Shared {
                 }
             }
             Heard::Missed => self.followed().values().for_each(|signal| signal.send_modify(|ends_heard| *ends_heard += 1)),
-            Heard::Hint(Hint::Cancel { .. } | Hint::Due) | Heard::Closed => {}
+            Heard::Hint(Hint::Cancel { .. } | Hint::Due | Hint::Load(_) | Hint::Unload(_)) | Heard::Closed => {}
         }
     }
 }
@@ -143,8 +143,9 @@ async fn listen(mut hints: HintStream, follower: Follower) {
         tokio::select! {
             () = drain.stopping() => return,
             heard = hints.next() => {
+                let is_closed = heard == Heard::Closed;
                 follower.0.wake(heard);
-                if heard == Heard::Closed {
+                if is_closed {
                     return;
                 }
             }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use siding_core::{
     api::{ModelList, Reader},
+    broker::EventBus,
     follow::Follower,
     lane::Lanes,
 };
@@ -33,6 +34,8 @@ pub struct ProducerState {
     pub follower: Follower,
     /// What can be run.
     pub catalog: Arc<dyn Catalog>,
+    /// Where workers hear what is wanted of them.
+    pub bus: Arc<dyn EventBus>,
     /// The configured lanes.
     pub lanes: Lanes,
     /// Room for request bodies; one for the whole process.
@@ -60,6 +63,8 @@ pub fn router(state: ProducerState) -> OpenApiRouter {
         .routes(routes!(dead::drop))
         .routes(routes!(catalog::models))
         .routes(routes!(catalog::model))
+        .routes(routes!(catalog::load))
+        .routes(routes!(catalog::unload))
         .routes(routes!(catalog::lanes))
         .with_state(Arc::new(state))
 }

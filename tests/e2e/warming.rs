@@ -32,6 +32,33 @@ impl ModelRuntime for Gate {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_loads_and_unloads_a_version_while_the_worker_works() {
+    let system = TestSystem::start().await;
+    let loaded = |copies: &'static str| {
+        let url = format!("{}/metrics", system.url);
+        move || {
+            let url = url.clone();
+            async move {
+                let metrics = reqwest::get(url).await.expect("an answer").text().await.expect("a text");
+                let line = metrics.lines().find(|line| line.starts_with("siding_models_loaded ")).unwrap_or_default().to_owned();
+                if line.ends_with(copies) { Ok(()) } else { Err(line) }
+            }
+        }
+    };
+    system.client.load_model("scripted", "1").await.expect("accepted");
+    eventually("each slot has its copy", TestSystem::patience(), loaded(" 2")).await;
+    system.client.unload_model("scripted", "1").await.expect("accepted");
+    eventually("no copy is left", TestSystem::patience(), loaded(" 0")).await;
+    let job = system.submit("scripted", json!({"op": "noop"})).await;
+    assert_eq!(system.ended(job).await.state, State::Succeeded, "it is loaded again on demand");
+    for (name, version, code) in [("nobody", "1", "unknown_model"), ("scripted", "9", "unknown_version")] {
+        let refused = system.client.load_model(name, version).await.expect_err("there is none");
+        assert!(format!("{refused:?}").contains(code), "{refused:?}");
+    }
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_takes_nothing_and_is_not_ready_before_its_models_are_loaded() {
     let (opener, open) = mpsc::channel();
     let gate = Arc::new(Gate { scripted: Scripted::new(), open: Mutex::new(open), loads: AtomicUsize::new(0) });

@@ -5,7 +5,7 @@ use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use siding_core::{
     blob::Blobs,
-    broker::{Consumer, EventBus},
+    broker::{Consumer, EventBus, Heard, Hint, VersionHint},
     clock::Clock,
     drain::{Drain, Unfinished},
     id::WorkerId,
@@ -14,7 +14,7 @@ use siding_core::{
     store::Attempts,
     telemetry::Metrics,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     checkpoint::keeping::Keeping,
@@ -38,6 +38,9 @@ const STEP_PATIENCE: Duration = Duration::from_secs(2);
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the loops may take to end once nothing runs, at shutdown.
 const LOOPS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pause before a bus that is gone is listened to again.
+const LISTEN_AGAIN: Duration = Duration::from_millis(100);
 
 /// What a worker works with.
 pub struct Parts {
@@ -126,7 +129,7 @@ impl Worker {
             },
         );
         observe(&rest, &slots, &parts.metrics);
-        heed_readings(&rest, &parts.catalog, models.clone());
+        heed_wishes(&rest, &parts, models.clone());
         let report = parts.runtime.report();
         tracing::info!(worker.id = %parts.worker, slots = parts.slots, runtime.name = report.name, runtime.version = report.version,
             runtime.library = report.library, providers.active = report.providers_active.join(","), "worker started");
@@ -294,18 +297,59 @@ fn observe(drain: &Drain, slots: &Slots, metrics: &Arc<Metrics>) {
     });
 }
 
-/// Drops what the repository no longer holds as soon as that is read, so that its memory is free before the next load.
-fn heed_readings(drain: &Drain, catalog: &Catalog, models: LoadedModels) {
-    let (drain, mut readings) = (drain.clone(), catalog.listen());
+/// Drops what the repository no longer holds as soon as that is read, so that its memory is free before the next load, and loads and unloads what an
+/// operator wants. A lost hint is a wish that was not heard: its operator sees that and repeats it.
+fn heed_wishes(drain: &Drain, parts: &Parts, models: LoadedModels) {
+    let (mut readings, bus, slots) = (parts.catalog.listen(), parts.bus.clone(), parts.slots);
+    let drain = drain.clone();
     drain.clone().spawn(async move {
+        let mut hints = bus.listen();
         loop {
-            tokio::select! {
+            let wish = tokio::select! {
                 () = drain.stopping() => return,
-                () = readings.next() => {}
-            }
-            // A session's end may take long.
+                () = readings.next() => Wish::DropReplaced,
+                heard = hints.next() => match heard {
+                    Heard::Hint(Hint::Load(wanted)) => Wish::Load(wanted),
+                    Heard::Hint(Hint::Unload(unwanted)) => Wish::Unload(unwanted),
+                    Heard::Hint(_) | Heard::Missed => continue,
+                    Heard::Closed => {
+                        tokio::time::sleep(LISTEN_AGAIN).await;
+                        hints = bus.listen();
+                        continue;
+                    }
+                },
+            };
+            // One after the other: sessions take long to make and to end, and two loads at once would make neither faster.
+            let (done, ended) = oneshot::channel::<()>();
             let models = models.clone();
-            drain.spawn_blocking(move || models.drop_replaced());
+            drain.spawn_blocking(move || {
+                wish.carry_out(&models, slots);
+                drop(done);
+            });
+            drop(ended.await);
         }
     });
+}
+
+/// What is to become of loaded copies.
+enum Wish {
+    DropReplaced,
+    Load(VersionHint),
+    Unload(VersionHint),
+}
+
+impl Wish {
+    fn carry_out(&self, models: &LoadedModels, slots: usize) {
+        match self {
+            Self::DropReplaced => models.drop_replaced(),
+            Self::Unload(VersionHint { model, version }) => models.unload(model, version),
+            Self::Load(VersionHint { model, version }) => {
+                let repository = models.repository();
+                let warmed = repository.find(model, version).ok_or_else(|| repository.missing(model, Some(version)).to_string());
+                if let Err(why) = warmed.and_then(|found| models.warm(found, slots)) {
+                    tracing::error!(model.name = %model, model.version = %version, why, "model cannot be loaded as an operator wants");
+                }
+            }
+        }
+    }
 }

@@ -45,6 +45,7 @@ pub fn router(services: &Services) -> Router {
             reader: reader.clone(),
             follower: follower.clone(),
             catalog: Arc::new(producer.catalog.clone()),
+            bus: seams.bus.clone(),
             lanes: producer.lanes.clone(),
             bodies: Bodies::new(producer.offload.clone()),
             batches: Batches::default(),

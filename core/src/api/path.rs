@@ -8,7 +8,7 @@ use axum::{
 };
 
 use crate::{
-    id::{Invalid, JobId, ModelName},
+    id::{Invalid, JobId, ModelName, ModelVersion},
     problem::{Code, Problem},
 };
 
@@ -36,9 +36,24 @@ impl<S: Send + Sync> FromRequestParts<S> for ModelPath {
     }
 }
 
+/// The version of a model that the path names: `{name}` and `{version}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionPath(pub ModelName, pub ModelVersion);
+
+impl<S: Send + Sync> FromRequestParts<S> for VersionPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path((name, version)) = Path::<(String, String)>::from_request_parts(parts, state).await.map_err(|_| not_utf8())?;
+        Ok(Self(name.parse()?, version.parse()?))
+    }
+}
+
+fn not_utf8() -> Problem {
+    Problem::new(Code::InvalidRequest, "The path is not valid UTF-8 after percent-decoding.")
+}
+
 async fn segment<T: FromStr<Err = Invalid>, S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<T, Problem> {
-    let Path(text) = Path::<String>::from_request_parts(parts, state)
-        .await
-        .map_err(|_| Problem::new(Code::InvalidRequest, "The path is not valid UTF-8 after percent-decoding."))?;
+    let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| not_utf8())?;
     Ok(text.parse()?)
 }

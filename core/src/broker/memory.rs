@@ -148,7 +148,7 @@ impl EventBus for MemoryBroker {
         };
         for hint in hints {
             // It fails only when the last listener has just left: nobody to tell.
-            drop(bus.send(Heard::Hint(*hint)));
+            drop(bus.send(Heard::Hint(hint.clone())));
         }
     }
 

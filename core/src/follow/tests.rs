@@ -44,7 +44,7 @@ struct FakeBus(broadcast::Sender<Heard>);
 impl EventBus for FakeBus {
     fn send(&self, hints: &[Hint]) {
         for hint in hints {
-            self.0.send(Heard::Hint(*hint)).expect("somebody listens");
+            self.0.send(Heard::Hint(hint.clone())).expect("somebody listens");
         }
     }
 
@@ -149,7 +149,7 @@ async fn a_listener_that_missed_hints_wakes_every_follower() {
         fixture.commit(EventKind::Queued);
         // More hints than the bus buffers, none of them for this job, before the listening task can run.
         let other = Hint::Event { job: JobId::generate(), seq: EventSeq(1), terminal: true };
-        fixture.bus.send(&[other; 16]);
+        fixture.bus.send(&vec![other; 16]);
     };
     let (page, ()) = tokio::join!(following.next(), commit);
     assert_eq!(seqs(&page.expect("feed")), [1]);
@@ -267,7 +267,7 @@ async fn a_waiter_for_the_end_that_missed_hints_looks_again() {
         fixture.read(1).await;
         fixture.commit(EventKind::Failed);
         let other = Hint::Event { job: JobId::generate(), seq: EventSeq(1), terminal: false };
-        fixture.bus.send(&[other; 16]);
+        fixture.bus.send(&vec![other; 16]);
     };
     let (ended, ()) = tokio::join!(fixture.follower.finished(fixture.job, POLL * 10), commit);
     assert_eq!(ended.map(|event| event.kind), Some(EventKind::Failed));

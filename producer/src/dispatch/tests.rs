@@ -184,7 +184,7 @@ async fn a_burst_of_hints_asks_for_one_turn() {
     SystemClock.sleep(2 * HINTED_TURN_EVERY).await;
     assert_eq!(rows.reads.load(Ordering::Relaxed), 1, "the turn at the start");
     for _ in 0..100 {
-        broker.send(&[Hint::Due; 10]);
+        broker.send(&vec![Hint::Due; 10]);
         tokio::task::yield_now().await;
     }
     SystemClock.sleep(10 * HINTED_TURN_EVERY).await;

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode};
 use siding_core::{
-    api::{BrokenView, CostView, DimensionView, LaneList, LaneView, ModelList, ModelView, TensorView, path::ModelPath},
+    api::{
+        BrokenView, CostView, DimensionView, LaneList, LaneView, ModelList, ModelView, TensorView,
+        path::{ModelPath, VersionPath},
+    },
+    broker::{Hint, VersionHint},
     id::ModelName,
     model::{
         catalog,
@@ -82,6 +86,58 @@ pub async fn model(State(state): State<Arc<ProducerState>>, ModelPath(name): Mod
         return Err(Problem::new(Code::UnknownModel, detail));
     }
     Ok(Json(list))
+}
+
+/// Asks every worker to have the version in memory, a copy for each slot.
+///
+/// Workers load it while they work. Nothing depends on it: a job loads what it needs. A worker that cannot says why in its log.
+#[utoipa::path(
+    post, path = "/v1/models/{name}/versions/{version}/load", tag = "models",
+    params(("name" = String, Path, description = "The model's name."), ("version" = String, Path, description = "The version's name.")),
+    responses(
+        (status = 202, description = "The workers were told."),
+        (status = 404, description = "unknown_model, unknown_version", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn load(State(state): State<Arc<ProducerState>>, path: VersionPath) -> Result<StatusCode, Problem> {
+    tell(&state, path, Hint::Load)
+}
+
+/// Asks every worker to have the version out of memory, as soon as nothing runs it.
+///
+/// The next job that needs it loads it again. To keep jobs away from a version, take it out of the repository or of `models.versions`.
+#[utoipa::path(
+    post, path = "/v1/models/{name}/versions/{version}/unload", tag = "models",
+    params(("name" = String, Path, description = "The model's name."), ("version" = String, Path, description = "The version's name.")),
+    responses(
+        (status = 202, description = "The workers were told."),
+        (status = 404, description = "unknown_model, unknown_version", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn unload(State(state): State<Arc<ProducerState>>, path: VersionPath) -> Result<StatusCode, Problem> {
+    tell(&state, path, Hint::Unload)
+}
+
+fn tell(
+    state: &ProducerState,
+    VersionPath(model, version): VersionPath,
+    hint: fn(VersionHint) -> Hint,
+) -> Result<StatusCode, Problem> {
+    let list = state.catalog.list();
+    let mut of_name = list.models.iter().filter(|known| known.name == model).peekable();
+    if of_name.peek().is_none() {
+        return Err(Problem::new(
+            Code::UnknownModel,
+            format!("There is no model {model}; GET /v1/models lists those there are."),
+        ));
+    }
+    if !of_name.any(|known| known.version == version) {
+        let detail =
+            format!("Model {model} has no version {version} that is served; GET /v1/models/{model} lists those there are.");
+        return Err(Problem::new(Code::UnknownVersion, detail));
+    }
+    state.bus.send(&[hint(VersionHint { model, version })]);
+    Ok(StatusCode::ACCEPTED)
 }
 
 /// Whether a folder of the repository belongs to the model.

@@ -1,7 +1,7 @@
 //! Hints from everybody to everybody.
 
 use siding_core::{
-    broker::{Heard, Hint},
+    broker::{Heard, Hint, VersionHint},
     id::{EventSeq, JobId},
     limits,
 };
@@ -9,9 +9,10 @@ use siding_tests::harness::seams::BrokerSeam;
 
 use super::given::soon;
 
-fn hints() -> [Hint; 3] {
+fn hints() -> [Hint; 4] {
     let job = JobId::generate();
-    [Hint::Event { job, seq: EventSeq(7), terminal: true }, Hint::Cancel { job }, Hint::Due]
+    let version = VersionHint { model: "m".parse().expect("a name"), version: "1".parse().expect("a name") };
+    [Hint::Event { job, seq: EventSeq(7), terminal: true }, Hint::Cancel { job }, Hint::Due, Hint::Unload(version)]
 }
 
 pub async fn every_listener_hears_every_hint_in_order(seam: &BrokerSeam) {
@@ -19,7 +20,7 @@ pub async fn every_listener_hears_every_hint_in_order(seam: &BrokerSeam) {
     let hints = hints();
     seam.broker.send(&hints);
     for listener in &mut listeners {
-        for hint in hints {
+        for hint in hints.clone() {
             assert_eq!(soon(listener.next()).await, Heard::Hint(hint));
         }
     }

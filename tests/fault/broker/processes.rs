@@ -32,14 +32,14 @@ async fn hints_reach_every_process_in_order_and_each_once() {
     let hints = events(2 * limits::HINTS_GROUP_MAX as u32);
     fixture.broker.send(&hints);
     for hint in &hints {
-        assert_eq!(hear(&mut here).await, Heard::Hint(*hint));
+        assert_eq!(hear(&mut here).await, Heard::Hint(hint.clone()));
         for listener in &mut there {
-            assert_eq!(hear(listener).await, Heard::Hint(*hint));
+            assert_eq!(hear(listener).await, Heard::Hint(hint.clone()));
         }
     }
     // The answer comes after everything that the broker could have sent back to us.
     let cancel = Hint::Cancel { job: JobId::generate() };
-    other.send(&[cancel, Hint::Due]);
+    other.send(&[cancel.clone(), Hint::Due]);
     assert_eq!(
         [hear(&mut here).await, hear(&mut here).await],
         [Heard::Hint(cancel), Heard::Hint(Hint::Due)],

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::{link::Link, report::Report, topology::Topology};
 use crate::{
-    broker::{Heard, Hint, HintStream},
+    broker::{Heard, Hint, HintStream, VersionHint},
     id::{EventSeq, JobId},
     limits,
 };
@@ -53,12 +53,21 @@ struct Group {
 }
 
 /// A hint, as version 1 tells it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Told {
-    Event { job: JobId, seq: EventSeq, terminal: bool },
-    Cancel { job: JobId },
+    Event {
+        job: JobId,
+        seq: EventSeq,
+        terminal: bool,
+    },
+    Cancel {
+        job: JobId,
+    },
     Due,
+    /// Since this was added, an older process hears that it has missed something, which is true.
+    Load(VersionHint),
+    Unload(VersionHint),
 }
 
 impl From<Hint> for Told {
@@ -67,6 +76,8 @@ impl From<Hint> for Told {
             Hint::Event { job, seq, terminal } => Self::Event { job, seq, terminal },
             Hint::Cancel { job } => Self::Cancel { job },
             Hint::Due => Self::Due,
+            Hint::Load(version) => Self::Load(version),
+            Hint::Unload(version) => Self::Unload(version),
         }
     }
 }
@@ -77,6 +88,8 @@ impl From<Told> for Hint {
             Told::Event { job, seq, terminal } => Self::Event { job, seq, terminal },
             Told::Cancel { job } => Self::Cancel { job },
             Told::Due => Self::Due,
+            Told::Load(version) => Self::Load(version),
+            Told::Unload(version) => Self::Unload(version),
         }
     }
 }
@@ -106,9 +119,9 @@ impl Bus {
     /// To this process's listeners now, to the others soon.
     pub(super) fn send(&self, hints: &[Hint]) {
         for hint in hints {
-            self.tell(Heard::Hint(*hint));
+            self.tell(Heard::Hint(hint.clone()));
         }
-        let fitting = hints.iter().take_while(|hint| self.outgoing.try_send(**hint).is_ok()).count();
+        let fitting = hints.iter().take_while(|hint| self.outgoing.try_send((*hint).clone()).is_ok()).count();
         self.drop_hints(hints.len() - fitting);
     }
 
@@ -178,7 +191,7 @@ pub(super) async fn send_out(
 }
 
 async fn write(bus: &Bus, link: &Link, exchange: &ShortString, hints: &[Hint], missed: bool) -> bool {
-    let group = Group { from: bus.me, missed, hints: hints.iter().map(|hint| Told::from(*hint)).collect() };
+    let group = Group { from: bus.me, missed, hints: hints.iter().map(|hint| Told::from(hint.clone())).collect() };
     let Ok(body) = serde_json::to_vec(&Message::V1(group)) else { return false };
     // Not mandatory: it is fine when nobody listens.
     let options = BasicPublishOptions { mandatory: false, immediate: false };
@@ -229,7 +242,7 @@ fn heard(bus: &Bus, group: &Group) {
         bus.tell(Heard::Missed);
     }
     for hint in &group.hints {
-        bus.tell(Heard::Hint(Hint::from(*hint)));
+        bus.tell(Heard::Hint(Hint::from(hint.clone())));
     }
 }
 
@@ -242,10 +255,15 @@ mod tests {
         let job: JobId = "0190b7c0-0000-7000-8000-000000000001".parse().expect("uuid");
         let from = "0190b7c0-0000-7000-8000-000000000002".parse().expect("uuid");
         let hints = vec![Told::Event { job, seq: EventSeq(3), terminal: true }, Told::Cancel { job }, Told::Due];
+        let version = VersionHint { model: "m".parse().expect("a name"), version: "2".parse().expect("a name") };
         let rows = [
             (
                 Group { from, missed: false, hints },
                 r#"{"v":"1","from":"0190b7c0-0000-7000-8000-000000000002","hints":[{"event":{"job":"0190b7c0-0000-7000-8000-000000000001","seq":3,"terminal":true}},{"cancel":{"job":"0190b7c0-0000-7000-8000-000000000001"}},"due"]}"#,
+            ),
+            (
+                Group { from, missed: false, hints: vec![Told::Load(version.clone()), Told::Unload(version)] },
+                r#"{"v":"1","from":"0190b7c0-0000-7000-8000-000000000002","hints":[{"load":{"model":"m","version":"2"}},{"unload":{"model":"m","version":"2"}}]}"#,
             ),
             (
                 Group { from, missed: true, hints: Vec::new() },

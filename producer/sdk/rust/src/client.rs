@@ -247,6 +247,22 @@ impl Client {
         self.get(job).await
     }
 
+    /// Asks every worker to have this version in memory; it does so while it works, and a worker that cannot says so in its log alone.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] when the server has no such version.
+    pub async fn load_model(&self, name: &str, version: &str) -> Result<(), Error> {
+        self.tell(&format!("v1/models/{name}/versions/{version}/load")).await
+    }
+
+    /// Asks every worker to have this version out of memory once nothing runs it; the next job that needs it loads it again.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] when the server has no such version.
+    pub async fn unload_model(&self, name: &str, version: &str) -> Result<(), Error> {
+        self.tell(&format!("v1/models/{name}/versions/{version}/unload")).await
+    }
+
     /// The models that the server can run, and those that it cannot.
     ///
     /// # Errors
@@ -296,6 +312,11 @@ impl Client {
         let place = &self.producer;
         let response = place.server.send(repeat, || self.request(place, Method::POST, path)).await?;
         place.server.read_json(response).await
+    }
+
+    async fn tell(&self, path: &str) -> Result<(), Error> {
+        let place = &self.producer;
+        place.server.send(Repeat::Safe, || self.request(place, Method::POST, path)).await.map(drop)
     }
 
     pub(crate) fn request(&self, place: &Place, method: Method, path: &str) -> RequestBuilder {
