@@ -10,7 +10,7 @@ use super::{Variant, committed, runtimes};
 pub(super) mod onnx {
     use super::super::sha256;
 
-    fn varint(mut number: u64) -> Vec<u8> {
+    pub(in super::super) fn varint(mut number: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
         while number >= 0x80 {
             bytes.push((number & 0x7f) as u8 | 0x80);
@@ -20,15 +20,15 @@ pub(super) mod onnx {
         bytes
     }
 
-    fn number(field: u64, value: u64) -> Vec<u8> {
+    pub(in super::super) fn number(field: u64, value: u64) -> Vec<u8> {
         [varint(field << 3), varint(value)].concat()
     }
 
-    fn bytes(field: u64, content: &[u8]) -> Vec<u8> {
+    pub(in super::super) fn bytes(field: u64, content: &[u8]) -> Vec<u8> {
         [varint(field << 3 | 2), varint(content.len() as u64), content.to_vec()].concat()
     }
 
-    fn text(field: u64, content: &str) -> Vec<u8> {
+    pub(in super::super) fn text(field: u64, content: &str) -> Vec<u8> {
         bytes(field, content.as_bytes())
     }
 
@@ -38,7 +38,7 @@ pub(super) mod onnx {
     }
 
     /// A `ValueInfoProto`: a vector of FP32 whose dimension is `symbol`.
-    fn vector(name: &str, symbol: &str) -> Vec<u8> {
+    pub(in super::super) fn vector(name: &str, symbol: &str) -> Vec<u8> {
         let shape = bytes(1, &text(2, symbol));
         let tensor = [number(1, 1), bytes(2, &shape)].concat();
         [text(1, name), bytes(2, &bytes(1, &tensor))].concat()

@@ -7,8 +7,10 @@
 mod engine;
 mod external;
 mod files;
+mod functions;
 mod interface;
 pub mod library;
+mod protobuf;
 pub mod raw;
 mod tensor;
 mod values;

@@ -1,5 +1,5 @@
-//! A model's bytes, checked before the runtime sees them: each file against its SHA-256, and every reference to external data against
-//! the files that the manifest lists. The runtime is given memory, never a path: it opens no file for us.
+//! A model's bytes, checked before the runtime sees them: each file against its SHA-256, every reference to external data against
+//! the files that the manifest lists, and what its functions come to. The runtime is given memory, never a path: it opens no file for us.
 
 use std::sync::Arc;
 
@@ -8,7 +8,10 @@ use siding_core::{
     model::{manifest::CheckedFile, repository::Model},
 };
 
-use super::external::{self, Reference};
+use super::{
+    external::{self, Reference},
+    functions,
+};
 
 /// Everything that one session is made from.
 #[derive(Debug)]
@@ -23,8 +26,9 @@ pub(super) struct Files {
 pub(super) fn read(model: &Model) -> Result<Files, String> {
     let file = model.manifest.file.as_ref().ok_or("its manifest has no [file]")?;
     let bytes = read_one(model, &file.model)?;
-    let references =
-        external::references(&bytes).map_err(|why| format!("{} is not a valid ONNX file: {why}", file.model.path))?;
+    let invalid = |why: &str| format!("{} is not a valid ONNX file: {why}", file.model.path);
+    let references = external::references(&bytes).map_err(invalid)?;
+    functions::check(&bytes).map_err(invalid)?;
     let mut external = Vec::new();
     for listed in &file.external {
         external.push((listed.path.clone(), Arc::from(read_one(model, listed)?)));
