@@ -36,10 +36,11 @@ need-nextest: need-cargo
 need-python:
 	@command -v $(PYTHON) >/dev/null || { echo "siding: python3 is missing. Get it: apt-get install --yes python3 python3-pip" >&2; exit 1; }
 
-setup: need-python ## Fetch ONNX Runtime and the demo's model into the cache (idempotent)
+setup: need-python ## Fetch ONNX Runtime and the real models into the cache (idempotent)
 	@$(PYTHON) worker/models/fetch.py --cache "$(SIDING_CACHE)"
 
-demo: need-cargo setup ## Start Siding and drive it: many short jobs while a long one runs
+demo: need-cargo need-python ## Start Siding and drive it: many short jobs while a long one runs, and its worker killed
+	@$(PYTHON) worker/models/fetch.py --cache "$(SIDING_CACHE)" --only magika romanizer terrain
 	$(CARGO) build --locked --package siding
 	@"$(TARGET)/debug/siding" demo --models "$(SIDING_CACHE)/models" $(ARGS)
 

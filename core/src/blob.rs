@@ -3,7 +3,7 @@
 
 mod pieces;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, path::Path};
@@ -153,6 +153,35 @@ impl Blobs {
         };
         let intact = bytes.len() as u64 == blob.bytes && digest(&bytes).await == blob.digest;
         if intact { Ok(bytes) } else { Err(Error::Damaged(blob.clone())) }
+    }
+
+    /// Removes a blob that nothing refers to any more. One that is gone already is removed.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn remove(&self, blob: &BlobRef) -> Result<(), Error> {
+        match self.0.delete(&blob.path()).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(Error::Unavailable(error)),
+        }
+    }
+
+    /// Removes checkpoints that nothing refers to any more, as far as the store answers soon. What stays is a blob too many: a log line, and
+    /// nobody's failure.
+    pub async fn discard(&self, useless: &[BlobRef]) {
+        let patience = Duration::from_secs(limits::BLOBS_REMOVE_SECS_MAX);
+        let removing = async {
+            for blob in useless {
+                self.remove(blob).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        if !useless.is_empty() && !matches!(tokio::time::timeout(patience, removing).await, Ok(Ok(()))) {
+            tracing::warn!(
+                blobs = useless.len(),
+                "cannot remove checkpoints that are of no use any more; they stay in the blob store"
+            );
+        }
     }
 
     /// JSON text as a payload: inline when small, a blob when not.

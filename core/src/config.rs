@@ -5,6 +5,7 @@ mod check;
 mod layer;
 mod load;
 mod nearest;
+mod providers;
 mod secret;
 
 use std::{
@@ -22,6 +23,7 @@ use crate::{
 };
 
 pub use load::{Effective, Error, Flag, Shown, Sources, Wrong};
+pub use providers::{Arena, ConvSearch, Cuda, Tensorrt};
 pub use secret::SecretUrl;
 
 /// The documented defaults, compiled in.
@@ -51,6 +53,10 @@ pub struct Settings {
     pub blobs: Blobs,
     /// `[models]`
     pub models: Models,
+    /// `[cuda]`
+    pub cuda: Cuda,
+    /// `[tensorrt]`
+    pub tensorrt: Tensorrt,
     /// `[[lanes]]`
     pub lanes: Vec<Lane>,
 }
@@ -99,10 +105,66 @@ pub struct Worker {
     pub slots: usize,
     /// How long a drain waits for running jobs before it interrupts them, in milliseconds.
     pub drain_ms: u64,
+    /// The time between two checkpoints of one run, at least, in milliseconds.
+    pub checkpoint_ms: u64,
+    /// How long a run may take to heed its stop before it is ended by force, in milliseconds.
+    pub stop_patience_ms: u64,
     /// Whether manifests may use the scripted runner (echo, delay, fail, panic, hang). For tests and benches.
     pub scripted: bool,
+    /// Most bytes that loaded models may count for; 0 for no bound but their number.
+    pub models_bytes_max: u64,
     /// ONNX Runtime's shared library; empty for `ORT_DYLIB_PATH` or the one that `make setup` fetched.
     pub onnxruntime: String,
+    /// Which models run in processes of their own.
+    pub isolation: Isolation,
+    /// Models, as `name` or `name/version`, that need no process of their own as far as `isolation` is `new`.
+    pub trusted: Words,
+    /// Most bytes of its own that one model process may have; 0 for no bound.
+    pub model_memory_bytes_max: u64,
+    /// How long a model is not loaded after it has crashed too often, at first, in milliseconds; each further time twice as long.
+    pub model_rest_ms: u64,
+    /// Execution providers in the order in which they are tried.
+    pub providers: Words,
+    /// Whether a provider that cannot be used keeps the models that run on it from loading, instead of being passed over.
+    pub providers_required: bool,
+    /// Threads that one run may use beside its own, for models on the CPU.
+    pub intra_threads: usize,
+}
+
+/// Which models run in processes of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Isolation {
+    /// None.
+    Never,
+    /// Those that have not proved themselves on this worker.
+    New,
+    /// All.
+    Always,
+}
+
+impl TryFrom<String> for Isolation {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        match word.as_str() {
+            "never" => Ok(Self::Never),
+            "new" => Ok(Self::New),
+            "always" => Ok(Self::Always),
+            _ => Err("must be never, new or always"),
+        }
+    }
+}
+
+/// Words that one setting lists, separated by commas.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct Words(pub Vec<String>);
+
+impl From<String> for Words {
+    fn from(text: String) -> Self {
+        Self(text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect())
+    }
 }
 
 /// Event streams.
@@ -199,6 +261,10 @@ pub struct Blobs {
 pub struct Models {
     /// The folder; empty for the one that `make setup` fetched.
     pub folder: String,
+    /// Which versions new jobs get (`model::versions`).
+    pub versions: String,
+    /// How often the folder is read again, in milliseconds; 0 for never.
+    pub reload_ms: u64,
 }
 
 impl Settings {

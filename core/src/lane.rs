@@ -37,6 +37,12 @@ pub struct Lane {
     pub slot_share_max: f64,
     /// Run timeout for jobs that name none, in milliseconds.
     pub run_timeout_ms: u64,
+    /// How long one step of a run may take, for jobs that name no limit, in milliseconds; without it, steps have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall_timeout_ms: Option<u64>,
+    /// How long after they are due jobs that name no deadline may still be started, in milliseconds; without it, they wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_deadline_ms: Option<u64>,
 }
 
 impl Lane {
@@ -99,6 +105,9 @@ impl Lanes {
             if lane.lease_secs == 0 || lane.prefetch == 0 || lane.run_timeout_ms == 0 {
                 return bad(format!("{}: lease_secs, prefetch and run_timeout_ms must be above 0", lane.name));
             }
+            if lane.stall_timeout_ms == Some(0) || lane.start_deadline_ms == Some(0) {
+                return bad(format!("{}: stall_timeout_ms and start_deadline_ms must be above 0 where they are set", lane.name));
+            }
         }
         Ok(Self(lanes))
     }
@@ -135,6 +144,8 @@ mod tests {
             prefetch: 8,
             slot_share_max: 1.0,
             run_timeout_ms: 1000,
+            stall_timeout_ms: None,
+            start_deadline_ms: None,
         }
     }
 
@@ -153,6 +164,8 @@ mod tests {
             (vec![share(1.1)], false),
             (vec![share(f64::NAN)], false),
             (vec![Lane { lease_secs: 0, ..lane("a", None) }], false),
+            (vec![Lane { stall_timeout_ms: Some(0), ..lane("a", None) }], false),
+            (vec![Lane { start_deadline_ms: Some(1), ..lane("a", None) }], true),
         ];
         for (lanes, ok) in rows {
             assert_eq!(Lanes::new(lanes.clone()).is_ok(), ok, "{lanes:?}");

@@ -63,6 +63,24 @@ pub const MODEL_NODES_MAX: usize = 100_000;
 pub const MODEL_CALLS_DEPTH_MAX: usize = 64;
 /// Most tensors in one input.
 pub const TENSORS_MAX: usize = 64;
+/// Most texts in one input of a text model.
+pub const TEXTS_MAX: usize = 1024;
+/// Longest of them, in bytes: a tokenizer cannot be stopped in the middle of a text, and this many take it some 50 ms.
+pub const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Most tokens of one text that a model may take.
+pub const TEXT_TOKENS_MAX: usize = 8192;
+/// Most tokens, padding included, in one micro-batch of texts; a text that has more runs alone. Measured with all-MiniLM-L6-v2 on one
+/// thread: texts of 32 tokens gain nothing beyond it (102 rows/s), texts of 128 lose a fifth at eight times as many; and a step of so
+/// many tokens takes up to 0.2 s, which is how long a job with many texts holds its slot between two steps.
+pub const MICRO_BATCH_TOKENS_MAX: usize = 512;
+/// Most runs of a stepped model in one job.
+pub const STEPS_MAX: u64 = 1_000_000;
+/// How long a stepped model's runs are bundled into one step, in milliseconds: a run of 0.1 ms would pay more for the loop around it than for itself.
+pub const STEP_MS: u64 = 10;
+/// Highest temperature that a caller may ask for. Above it, chances are as good as even.
+pub const TEMPERATURE_MAX: f64 = 10.0;
+/// Largest file of a vocabulary, in bytes.
+pub const VOCABULARY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Largest file that holds one setting (`SIDING_<SECTION>__<KEY>_FILE`), in bytes: a URL or a certificate.
 pub const SETTING_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Largest `model.toml`, in bytes.
@@ -77,6 +95,12 @@ pub const SUBMISSIONS_WAITING_MAX: usize = 4096;
 pub const PUBLISH_WINDOW_MAX: usize = 1024;
 /// Most records (progress, results) of one worker that wait for the store; a slot waits before it runs another job.
 pub const RECORDS_WAITING_MAX: usize = 1024;
+/// Largest checkpoint of one job, in bytes; a computation with a larger state goes on without.
+pub const CHECKPOINT_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Longest time that the writing or reading of one checkpoint may take, in seconds. The run waits for it.
+pub const CHECKPOINT_SECS_MAX: u64 = 30;
+/// Longest time that the removing of a group's checkpoints may take, in seconds; then they stay.
+pub const BLOBS_REMOVE_SECS_MAX: u64 = 2;
 /// Most hints buffered for one listener of the event bus; a slower listener is told that it has missed some.
 pub const HINTS_BUFFERED_MAX: usize = 4096;
 /// Most hints that wait for the way to other processes; further ones are dropped, counted, and told to the listeners there as missed.
@@ -115,6 +139,14 @@ pub const FAILURE_TEXT_BYTES_MAX: usize = 4096;
 pub const ATTEMPTS_MAX: u32 = 100;
 /// Longest delay between submission and a scheduled start, and longest start deadline or run timeout, in milliseconds (30 days).
 pub const HORIZON_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
+/// Largest thing that a worker and a model process say to each other, in bytes: an input with a state, an output, a state.
+pub const MODEL_FRAME_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Computations that a model process has begun and not ended at once; one more is refused.
+pub const MODEL_COMPUTATIONS_MAX: usize = 64;
+/// Lines that a model process may print into its worker's log, and how long each may be, in bytes. What is beyond is read and dropped.
+pub const MODEL_LOG_LINES_MAX: usize = 100;
+/// As above, of one line.
+pub const MODEL_LOG_LINE_BYTES_MAX: usize = 512;
 
 const _: () = assert!(REGION_BYTES_MAX + NAME_BYTES_MAX + 32 <= 255, "AMQP's names are short strings");
 const _: () = assert!(INLINE_BYTES_MAX < BODY_BYTES_MAX, "a body may need a blob, an inline payload never does");
@@ -125,3 +157,4 @@ const _: () = assert!(INLINE_BYTES_MAX <= VIEW_OUTPUT_BYTES_MAX, "what lies in t
 const _: () = assert!(TENSOR_RANK_MAX < JSON_DEPTH_MAX, "the deepest tensor is no bomb");
 const _: () = assert!(BATCH_JOBS_MAX <= PUBLISH_WINDOW_MAX, "a batch fits into an empty window");
 const _: () = assert!(GROUP_ROWS_MAX <= RECORDS_WAITING_MAX, "a full group must fit into the queue that feeds it");
+const _: () = assert!(OUTPUT_BYTES_MAX < MODEL_FRAME_BYTES_MAX, "the largest output goes through a frame");

@@ -9,6 +9,7 @@ mod decide;
 pub mod group;
 mod lost;
 pub mod postgres;
+mod recorded;
 pub mod records;
 mod rows;
 pub mod sqlite;
@@ -19,9 +20,10 @@ use async_trait::async_trait;
 
 pub use dead::{Dead, DeadFilter, Dropped};
 pub use lost::Lost;
+pub use recorded::{Checkpoint, Record, RecordChange, Recorded};
 pub use records::{
     Acceptance, Cancelled, Claim, Claimed, Counts, DueJob, Extended, JobFilter, JobRecord, Lease, NewJob, Page, Payload,
-    Publication, Record, RecordChange, Recorded, Rescued, Skip, Start, Submitted, Work,
+    Publication, Rescued, Skip, Start, Submitted, Work,
 };
 
 use crate::{

@@ -5,7 +5,7 @@ pub mod metrics;
 
 use std::io::IsTerminal;
 
-pub use metrics::{AttemptEnd, DealtWith, Metrics, PublishOutcome, Source};
+pub use metrics::{AttemptEnd, CheckpointRefused, DealtWith, Metrics, PublishOutcome, Source};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// The form of log lines.

@@ -4,11 +4,12 @@
 //! The form of an input, and of an output (which always names its datatype):
 //! `{"x": {"shape": [1, 2], "datatype": "FP32", "data": [0.5, 1]}}`. `data` is row-major, flat or nested like the shape.
 
+mod axis;
 mod binary;
 pub(crate) mod fields;
 mod input;
 mod output;
-mod scan;
+pub(crate) mod scan;
 
 use std::{fmt, str::FromStr};
 
@@ -18,8 +19,9 @@ use serde::Deserialize;
 use crate::limits;
 
 pub use binary::Malformed;
+pub(crate) use input::parse_fields;
 pub use input::parse_input;
-pub use output::{OutputTooLarge, write_output};
+pub use output::{OutputTooLarge, write_json, write_output};
 
 /// One thing that is wrong with an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -325,7 +327,7 @@ impl IntoIterator for Tensors {
 }
 
 /// One dimension as a manifest declares it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dim {
     /// Always this size.
     Fixed(usize),

@@ -41,6 +41,7 @@ pub fn problems(submission: &Submission, now: Timestamp) -> Vec<InputProblem> {
         horizon(submission.delay_ms, "/delay_ms", 0),
         horizon(submission.start_deadline_ms, "/start_deadline_ms", 1),
         horizon(submission.run_timeout_ms, "/run_timeout_ms", 1),
+        horizon(submission.stall_timeout_ms, "/stall_timeout_ms", 1),
         start.map(|detail| InputProblem { pointer: "/start_at".into(), detail: detail.into() }),
         attempts.then(|| InputProblem {
             pointer: "/attempts_max".into(),
@@ -69,8 +70,9 @@ pub fn fingerprint(submission: &Submission) -> [u8; 32] {
     ];
     // Only where it is given: the fingerprints of jobs that were stored before there was this field stay what they are.
     let start_at = submission.start_at.map(|at| at.to_string());
+    let stall_timeout = submission.stall_timeout_ms.map(|ms| format!("stall_timeout_ms={ms}"));
     let mut hash = Sha256::new();
-    for part in parts.into_iter().chain(start_at.as_deref()) {
+    for part in parts.into_iter().chain(start_at.as_deref()).chain(stall_timeout.as_deref()) {
         // The length before each part keeps two different splits of the same bytes apart.
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
@@ -113,8 +115,9 @@ pub fn new_job(submission: &Submission, checked: Checked<'_>) -> NewJob {
             Some(at) => Start::At(at),
             None => Start::In(Duration::from_millis(submission.delay_ms.unwrap_or(0))),
         },
-        start_deadline: submission.start_deadline_ms.map(Duration::from_millis),
+        start_deadline: submission.start_deadline_ms.or(lane.start_deadline_ms).map(Duration::from_millis),
         run_timeout: Duration::from_millis(submission.run_timeout_ms.unwrap_or(lane.run_timeout_ms)),
+        stall_timeout: submission.stall_timeout_ms.or(lane.stall_timeout_ms).map(Duration::from_millis),
         retry_of: None,
         traceparent: submission.traceparent.clone(),
     }
@@ -136,6 +139,7 @@ pub fn again(first: &JobRecord, input: Payload, lanes: &Lanes) -> NewJob {
         start: Start::In(Duration::ZERO),
         start_deadline: None,
         run_timeout: first.run_timeout,
+        stall_timeout: first.stall_timeout,
         retry_of: Some(first.id),
         traceparent: first.traceparent.clone(),
     }
@@ -159,6 +163,7 @@ mod tests {
             start_at: None,
             start_deadline_ms: None,
             run_timeout_ms: None,
+            stall_timeout_ms: None,
             attempts_max: None,
             traceparent: None,
         }
@@ -180,12 +185,31 @@ mod tests {
             (Submission { start_at: ahead(1), delay_ms: Some(0), ..submission() }, Some("/start_at")),
             (Submission { start_deadline_ms: Some(0), ..submission() }, Some("/start_deadline_ms")),
             (Submission { run_timeout_ms: Some(0), ..submission() }, Some("/run_timeout_ms")),
+            (Submission { stall_timeout_ms: Some(0), ..submission() }, Some("/stall_timeout_ms")),
             (Submission { attempts_max: Some(0), ..submission() }, Some("/attempts_max")),
             (Submission { attempts_max: Some(101), ..submission() }, Some("/attempts_max")),
         ];
         for (submission, expected) in rows {
             let found = problems(&submission, now);
             assert_eq!(found.first().map(|problem| problem.pointer.as_str()), expected, "{submission:?}");
+        }
+    }
+
+    #[test]
+    fn times_that_are_not_named_are_the_lanes() {
+        let mut lane = siding_core::config::Settings::default().lanes.remove(3);
+        (lane.run_timeout_ms, lane.stall_timeout_ms, lane.start_deadline_ms) = (1_000, Some(200), Some(300));
+        let lanes = Lanes::new(vec![lane]).expect("one lane takes everything");
+        let text = "name = \"m\"\nversion = \"1\"\ndescription = \"d\"\nlicense = \"l\"\nsource = \"s\"\nrunner = \"scripted\"\n[cost]\nbase_ms = 0.0\n";
+        let manifest = Manifest::parse(text).expect("a valid manifest");
+        let own = Submission { run_timeout_ms: Some(1), stall_timeout_ms: Some(2), start_deadline_ms: Some(3), ..submission() };
+        let ms = Duration::from_millis;
+        for (submission, run, stall, start) in [(submission(), 1_000, 200, 300), (own, 1, 2, 3)] {
+            let input = Payload::Inline("{}".into());
+            let checked = Checked { manifest: &manifest, size: 0.0, fingerprint: [0; 32], input, lanes: &lanes, attempts_max: 3 };
+            let job = new_job(&submission, checked);
+            let found = (job.run_timeout, job.stall_timeout, job.start_deadline);
+            assert_eq!(found, (ms(run), Some(ms(stall)), Some(ms(start))), "{submission:?}");
         }
     }
 
@@ -202,6 +226,7 @@ mod tests {
             Submission { start_at: Some(Timestamp(1)), ..submission() },
             Submission { start_deadline_ms: Some(1), ..submission() },
             Submission { run_timeout_ms: Some(1), ..submission() },
+            Submission { stall_timeout_ms: Some(1), ..submission() },
             Submission { attempts_max: Some(1), ..submission() },
         ];
         for other in others {

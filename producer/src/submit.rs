@@ -31,10 +31,12 @@ pub struct Submission {
     pub delay_ms: Option<u64>,
     /// When the job is due.
     pub start_at: Option<Timestamp>,
-    /// How long after it is due the job may still be started, in milliseconds.
+    /// How long after it is due the job may still be started, in milliseconds; the lane's when `None`.
     pub start_deadline_ms: Option<u64>,
     /// How long one attempt may run, in milliseconds; the lane's when `None`.
     pub run_timeout_ms: Option<u64>,
+    /// How long one step of it may take, in milliseconds; the lane's when `None`.
+    pub stall_timeout_ms: Option<u64>,
     /// How many attempts may fail; the setting's when `None`.
     pub attempts_max: Option<u32>,
     /// W3C trace context of the request.

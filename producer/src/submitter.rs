@@ -25,7 +25,7 @@ use siding_core::{
     job::State,
     lane::Lanes,
     limits,
-    model::repository::Repository,
+    model::catalog::Catalog,
     offload::{NoResult, Offload},
     retry::{Policy, retry},
     store::{
@@ -49,7 +49,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// What the submitter works with.
 pub struct Parts {
     /// The models that can be asked for.
-    pub repository: Arc<Repository>,
+    pub catalog: Catalog,
     /// Where inputs too large for a row go.
     pub blobs: Blobs,
     /// Where large inputs are checked.
@@ -136,7 +136,7 @@ impl Submitter {
     }
 
     fn fitter(&self) -> Fitter {
-        Fitter { repository: self.parts.repository.clone(), now: self.parts.clock.now() }
+        Fitter { catalog: self.parts.catalog.clone(), now: self.parts.clock.now() }
     }
 
     /// The job's row, once its input lies where the row says.
@@ -229,6 +229,9 @@ impl Submitter {
             }
             let event = Hint::Event { job, seq: now.event_seq, terminal: now.state.is_terminal() };
             self.parts.bus.send(&[Hint::Cancel { job }, event]);
+        }
+        if let Some(useless) = &cancelled.released {
+            self.parts.blobs.discard(std::slice::from_ref(useless)).await;
         }
         Ok(cancelled)
     }

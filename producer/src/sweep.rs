@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use siding_core::{
+    blob::{BlobRef, Blobs},
     broker::{EventBus, Hint},
     clock::Clock,
     drain::Drain,
@@ -18,6 +19,8 @@ use siding_core::{
 pub struct Parts {
     /// Whose jobs are swept.
     pub store: Arc<dyn Attempts>,
+    /// Where the checkpoints of jobs that end here are removed.
+    pub blobs: Blobs,
     /// Who is told.
     pub bus: Arc<dyn EventBus>,
     /// Times the turns.
@@ -48,6 +51,8 @@ pub async fn turn(parts: &Parts) {
         match retry(Policy::Loop, || parts.store.sweep(limits::GROUP_ROWS_MAX)).await {
             Ok(rescued) => {
                 tell(parts, &rescued);
+                let useless: Vec<BlobRef> = rescued.iter().filter_map(|one| one.released.clone()).collect();
+                parts.blobs.discard(&useless).await;
                 if rescued.len() < limits::GROUP_ROWS_MAX {
                     return;
                 }

@@ -43,6 +43,16 @@ mod keeping {
         only_object(&*seam.objects).await;
     }
 
+    pub async fn a_removed_blob_is_gone_and_the_others_are_not(seam: &BlobSeam) {
+        let kept = blobs(seam).put(Bytes::from_static(b"kept")).await.expect("put");
+        let useless = blobs(seam).put(Bytes::from_static(b"useless")).await.expect("put");
+        for _ in 0..2 {
+            blobs(seam).remove(&useless).await.expect("what is gone already is removed");
+            assert!(matches!(blobs(seam).get(&useless).await, Err(Error::Missing(_))));
+        }
+        assert_eq!(blobs(seam).get(&kept).await.expect("get"), Bytes::from_static(b"kept"));
+    }
+
     pub async fn a_missing_blob_is_missing(seam: &BlobSeam) {
         let blob: BlobRef = format!("sha256:{}:3", "0".repeat(64)).parse().expect("a valid reference");
         let error = blobs(seam).get(&blob).await.expect_err("there is none");
@@ -137,7 +147,8 @@ macro_rules! blob_contract {
             keeping: [
                 what_was_put_comes_back,
                 the_same_bytes_are_one_blob,
-                a_missing_blob_is_missing,
+                a_removed_blob_is_gone_and_the_others_are_not,
+            a_missing_blob_is_missing,
                 a_damaged_blob_is_found_on_reading,
                 pieces_are_the_whole_blob,
                 of_a_damaged_blob_the_last_piece_is_never_given_out,

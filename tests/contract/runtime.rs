@@ -4,8 +4,12 @@
 mod files;
 mod hostile;
 mod interface;
+mod isolated;
 mod magika;
+mod ocr;
 mod spin;
+mod stepped;
+mod text;
 
 use std::{
     path::{Path, PathBuf},
@@ -108,8 +112,8 @@ struct Case {
     what: &'static str,
     runtime: Arc<dyn ModelRuntime>,
     model: Arc<Model>,
-    /// A model of another runner.
-    foreign: Arc<Model>,
+    /// A model of another runner, for a runtime that does not have all of them.
+    foreign: Option<Arc<Model>>,
     quick: String,
     endless: String,
     bad: &'static [&'static str],
@@ -119,29 +123,59 @@ struct Case {
 fn every_runtime_keeps_the_contract() {
     let script = scripted();
     let spin = model(&committed(), "spin");
-    let onnx = siding_worker::runtime::onnx::Onnx::open("", &["cpu"]).expect("run `make setup`");
+    let wheel = stepped::wheel();
+    let onnx = Arc::new(siding_worker::runtime::onnx::Onnx::open("", &["cpu"]).expect("run `make setup`"));
     let cases = [
         Case {
             what: "scripted",
             runtime: Arc::new(siding_worker::runtime::scripted::Scripted::new()),
             model: script.model(),
-            foreign: spin.clone(),
+            foreign: Some(spin.clone()),
             quick: r#"{"op":"echo","value":{"a":[1,"b"]}}"#.into(),
             endless: r#"{"op":"hang"}"#.into(),
             bad: &["", "7", r#"{"op":"dance"}"#, r#"{"op":"noop","more":1}"#],
         },
         Case {
-            what: "onnx",
-            runtime: Arc::new(onnx),
+            what: "onnx, text",
+            runtime: onnx.clone(),
+            model: text::minilm(),
+            foreign: Some(script.model()),
+            quick: text::input(&["a", "b"]),
+            // A minute and a half: no test waits for its end.
+            endless: text::input(&vec!["siding ".repeat(250); siding_core::limits::TEXTS_MAX]),
+            bad: &["", "7", "{}", r#"{"texts":[]}"#, r#"{"texts":["a",1]}"#],
+        },
+        Case {
+            what: "onnx, tensor",
+            runtime: onnx.clone(),
             model: spin.clone(),
-            foreign: script.model(),
+            foreign: Some(script.model()),
             quick: spin::input(&[[1.0; 64]], 10),
             endless: spin::input(&[[1.0; 64]], i64::MAX),
             bad: &["", "7", "{}", r#"{"x":{"shape":[1,64],"data":[]},"iters":{"shape":[],"data":[1]}}"#],
         },
+        Case {
+            what: "onnx, stepped",
+            runtime: onnx,
+            model: wheel.model(),
+            foreign: Some(script.model()),
+            quick: stepped::turns(10, 10),
+            endless: stepped::turns(1_000_000, 1000),
+            bad: &["", "7", "{}", r#"{"iters":{"shape":[],"data":[1]},"steps":0}"#],
+        },
     ];
-    for case in cases {
-        check(&case);
+    let isolated = |what, case: &Case| Case {
+        what,
+        runtime: Arc::new(isolated::runtime(0)),
+        model: case.model.clone(),
+        foreign: None,
+        quick: case.quick.clone(),
+        endless: case.endless.clone(),
+        bad: case.bad,
+    };
+    let in_processes = [isolated("scripted, isolated", &cases[0]), isolated("onnx, isolated", &cases[1])];
+    for case in cases.iter().chain(&in_processes) {
+        check(case);
     }
 }
 
@@ -149,8 +183,10 @@ fn check(case: &Case) {
     let what = case.what;
     let report = case.runtime.report();
     assert!(!report.name.is_empty() && !report.version.is_empty(), "{what}: {report:?}");
-    let refused = case.runtime.load(&case.foreign).err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(refused.contains(case.foreign.manifest.name.as_str()) && refused.contains("no runner"), "{what}: {refused}");
+    if let Some(foreign) = &case.foreign {
+        let refused = case.runtime.load(foreign).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.contains(foreign.manifest.name.as_str()) && refused.contains("no runner"), "{what}: {refused}");
+    }
 
     let mut loaded = case.runtime.load(&case.model).unwrap_or_else(|error| panic!("{what}: {error}"));
     let first = run(&mut *loaded, &case.quick).unwrap_or_else(|error| panic!("{what}: {error}"));

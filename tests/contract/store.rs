@@ -1,6 +1,7 @@
 //! The store's contract: what every store does, whatever database is behind it.
 
 mod accepting;
+mod checkpoints;
 mod claiming;
 mod competing;
 mod dead;
@@ -68,6 +69,15 @@ macro_rules! store_contract {
                 an_interrupted_attempt_does_not_count_and_is_due_at_once,
                 a_lease_is_extended_for_its_holder_alone,
                 an_extended_lease_holds_from_the_extension_on,
+            ]
+            checkpoints: [
+                the_next_attempt_goes_on_from_the_newest_checkpoint,
+                only_the_newest_attempt_may_save_a_state,
+                a_restart_takes_the_checkpoint_away_and_says_so,
+                the_end_of_a_job_releases_its_checkpoint,
+                a_lost_attempt_that_saved_a_state_does_not_count_as_failed,
+                a_lost_attempt_that_was_to_stop_is_canceled_whatever_it_saved,
+                a_claim_that_ends_a_job_releases_its_checkpoint,
             ]
             rescuing: [
                 a_lost_attempt_is_requeued_when_its_lease_is_over_and_not_before,

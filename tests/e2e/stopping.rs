@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 use siding_client::Submission;
 use siding_core::{
-    job::{FailureCode, State},
+    job::{CancelMet, FailureCode, State},
     model::repository::Model,
 };
 use siding_tests::harness::{Options, Profile, TestSystem, eventually};
@@ -145,7 +145,8 @@ impl LoadedModel for Deaf {
 
 async fn a_run_that_ignores_its_stop_costs_its_slot_and_no_further_attempt(profile: Profile) {
     let gate = Arc::new((Mutex::new(false), Condvar::new()));
-    let options = Options { runtime: Arc::new(Deaf(gate.clone())), ..Options::on(profile) };
+    let mut options = Options { runtime: Arc::new(Deaf(gate.clone())), ..Options::on(profile) };
+    options.settings.worker.stop_patience_ms = 300;
     let mut system = TestSystem::start_with(options).await;
     let noop = Submission::new("scripted", &json!({"op": "noop"})).expect("json");
     let timed_out = system.submit_as(&noop.clone().with_run_timeout(Duration::from_millis(100))).await;
@@ -154,7 +155,8 @@ async fn a_run_that_ignores_its_stop_costs_its_slot_and_no_further_attempt(profi
     system.client.cancel(client_id(cancelled)).await.expect("accepted");
     let ended = system.ended(timed_out).await;
     assert_eq!((ended.failure.expect("it failed").code, ended.attempt.0), (FailureCode::RunTimeout, 1));
-    assert_eq!(system.ended(cancelled).await.state, State::Canceled);
+    let ended = system.ended(cancelled).await;
+    assert_eq!((ended.state, ended.canceled.expect("it is told").met), (State::Canceled, CancelMet::GivenUp));
     let worker = system.services().take_worker().expect("there is a worker");
     assert_eq!(worker.slots_hung(), 2);
     *gate.0.lock().expect("no panic under this lock") = true;

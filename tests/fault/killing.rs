@@ -6,7 +6,7 @@ use std::{collections::HashSet, time::Instant};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use siding::services::Role;
-use siding_client::{Client, JobId, State, Submission};
+use siding_client::{Client, EventKind, JobId, State, Submission};
 use siding_tests::{
     harness::{child::Cluster, invariants},
     kill_points::{KillPoint, VARIABLE},
@@ -156,4 +156,43 @@ async fn a_producer_killed_behind_its_sweep_leaves_the_job_to_the_relay_of_anoth
     println!("killed after-sweep: over {:?} after the death", died.elapsed());
     cluster.at_rest().await;
     all_end_well([producer, worker, results]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_worker_is_killed_goes_on_from_its_checkpoint_on_another() {
+    let cluster = Cluster::new(PROGRAM).await;
+    let (producer, results) = (cluster.start(Role::Producer).await, cluster.start(Role::Results).await);
+    let often = [("SIDING_WORKER__CHECKPOINT_MS", "100")];
+    let mut worker = cluster.start_with(Role::Worker, &often).await;
+    let client = Cluster::client(&producer, &results);
+    let script = json!({"op": "delay", "ms": 4_000, "steps": 400});
+    let submission = Submission::new("scripted-long", &script).expect("a script is JSON").with_attempts_max(2);
+    let job = client.submit(&submission).await.expect("accepted").id;
+    let mut events = client.events(job, 0);
+    let mut progress = 0;
+    // Three deaths, of which an uncounted retry each: with counted ones, the job would fail.
+    for attempt in 1..=3 {
+        let mut checkpoint = 0;
+        while checkpoint == 0 {
+            let event = events.next().await.expect("it is not over").expect("the stream stands");
+            match event.kind {
+                EventKind::Checkpoint if event.attempt == attempt => checkpoint = event.data["done"].as_u64().expect("a count"),
+                EventKind::Started if event.attempt > 1 => {
+                    let resumes = event.started().and_then(|started| started.resumes).expect("it goes on from a checkpoint");
+                    assert!(resumes.done >= progress, "attempt {attempt} goes on from {} of {progress}", resumes.done);
+                }
+                _ => {}
+            }
+        }
+        progress = checkpoint;
+        worker.kill().await;
+        worker = cluster.start_with(Role::Worker, &often).await;
+    }
+    let killed = Instant::now();
+    let ended = all_succeed(&client, [job]).await;
+    assert_eq!((ended[0].attempt, ended[0].failures), (4, 0), "{ended:?}");
+    assert_eq!(client.result(job).await.expect("a result").get(), "4000");
+    println!("killed three times at checkpoints up to {progress} of 400: over {:?} after the last death", killed.elapsed());
+    cluster.at_rest().await;
+    all_end_well([producer, results, worker]).await;
 }

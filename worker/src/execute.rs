@@ -1,83 +1,50 @@
-//! One run on one slot: find the model, load it if this slot has not yet, run it, and turn every way it can end into a `RunEnd`. A
-//! panic costs this job and this slot's copy of the model, never the thread.
+//! One run on one slot: take a copy of the model, run it step by step, and turn every way it can end into a `RunEnd`. Between two steps it
+//! tells progress, heeds a stop and keeps checkpoints. A panic costs this job and this copy of the model, never the thread. It never decides why or
+//! when a run is stopped.
 
-use std::{
-    collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use siding_core::{
-    error::chain,
-    id::{ModelName, ModelVersion},
-    model::repository::Repository,
-};
+use siding_core::job::{CancelMet, RestartReason};
 
 use crate::{
-    running::Running,
-    runtime::{LoadedModel, ModelRuntime, RunError},
+    checkpoint::keeping::{Keeping, Kept, NoState},
+    loaded::LoadedModels,
+    running::{Running, StopReason},
+    runtime::{Computation, LoadedModel, RunControl, RunError, RunReport, Step},
     verdict::RunEnd,
 };
 
-/// Most models that one slot keeps loaded; the one not used for longest goes first.
-const LOADED_MAX: usize = 8;
-
-/// How long a failed load stands: until then an attempt fails with the same words, instead of reading and checking the files again.
-const FAILED_LOAD_STANDS: Duration = Duration::from_secs(10);
-/// Most failed loads that one slot remembers; the oldest goes first.
-const FAILED_LOADS_MAX: usize = 32;
-
-/// One slot's executor: its loaded models.
+/// One slot's executor.
 pub struct Executor {
-    runtime: Arc<dyn ModelRuntime>,
-    repository: Arc<Repository>,
-    /// Most recently used last.
-    loaded: Vec<Loaded>,
-    /// Oldest first.
-    failed: VecDeque<FailedLoad>,
-}
-
-struct FailedLoad {
-    name: ModelName,
-    version: ModelVersion,
-    at: Instant,
-    message: String,
-}
-
-struct Loaded {
-    name: ModelName,
-    version: ModelVersion,
-    model: Box<dyn LoadedModel>,
+    models: LoadedModels,
+    keeping: Keeping,
 }
 
 impl Executor {
-    /// An executor with nothing loaded.
+    /// An executor that takes its models from these.
     #[must_use]
-    pub fn new(runtime: Arc<dyn ModelRuntime>, repository: Arc<Repository>) -> Self {
-        Self { runtime, repository, loaded: Vec::new(), failed: VecDeque::new() }
+    pub fn new(models: LoadedModels, keeping: Keeping) -> Self {
+        Self { models, keeping }
     }
 
     /// Runs the job. Blocks until it has ended.
     pub fn execute(&mut self, running: &Running, input: &str) -> RunEnd {
         if running.control.is_stopped() {
-            return RunEnd::Error(RunError::Stopped);
+            return RunEnd::Stopped(CancelMet::NotStarted);
         }
         let (name, version) = (&running.work.model, &running.work.version);
-        // The model leaves the list while it runs: a panic loses it, and the next job loads a fresh copy.
+        // The model is this slot's alone while it runs: a panic loses it, and the next job loads a fresh copy.
         let ended = catch_unwind(AssertUnwindSafe(|| {
-            let mut loaded = match self.take_loaded(name, version) {
-                Some(loaded) => loaded,
-                None => self.load(name, version)?,
-            };
+            let mut loaded = self.models.take(name, version, || running.control.is_stopped())?;
             running.loaded();
-            let end = loaded.model.run(input, &running.control);
+            let version = loaded.version().clone();
+            let end = compute(loaded.model.as_mut(), running, input, &mut self.keeping.of(running, &version.manifest, input));
             Ok((loaded, end))
         }));
         match ended {
             Ok(Ok((loaded, end))) => {
-                self.keep(loaded);
-                end.map_or_else(RunEnd::Error, RunEnd::Output)
+                self.models.keep(loaded);
+                end
             }
             Ok(Err(not_loaded)) => RunEnd::NotLoaded(not_loaded),
             Err(panic) => {
@@ -87,48 +54,64 @@ impl Executor {
             }
         }
     }
+}
 
-    fn take_loaded(&mut self, name: &ModelName, version: &ModelVersion) -> Option<Loaded> {
-        let at = self.loaded.iter().position(|loaded| &loaded.name == name && &loaded.version == version)?;
-        Some(self.loaded.remove(at))
+/// Computes the job step by step, from its checkpoint where it has one.
+fn compute(model: &mut dyn LoadedModel, running: &Running, input: &str, kept: &mut Kept<'_>) -> RunEnd {
+    let mut computation = match begin(model, input, kept) {
+        Ok(computation) => computation,
+        Err(end) => return end,
+    };
+    let control = &running.control;
+    // The stop came while the model was loaded or the checkpoint was read.
+    if control.is_stopped() {
+        return RunEnd::Stopped(CancelMet::NotStarted);
     }
-
-    fn keep(&mut self, loaded: Loaded) {
-        if self.loaded.len() == LOADED_MAX {
-            self.loaded.remove(0);
+    loop {
+        let progress = match computation.step(control) {
+            Ok(Step::Done(output)) => return RunEnd::Output(output),
+            Ok(Step::More(progress)) => progress,
+            Err(error) => return ended_by(error, control),
+        };
+        running.step_ended();
+        control.report(RunReport::Progress { done: progress.done, total: progress.total });
+        if control.is_stopped() {
+            return RunEnd::Stopped(CancelMet::BetweenSteps);
         }
-        self.loaded.push(loaded);
+        if running.is_leaving() {
+            kept.save(computation.as_ref(), progress);
+            running.stop(StopReason::Drain);
+            return RunEnd::Stopped(CancelMet::BetweenSteps);
+        }
+        kept.after_step(computation.as_ref(), progress);
+        running.step_begins();
     }
+}
 
-    /// Loads, unless that has failed a moment ago.
-    fn load(&mut self, name: &ModelName, version: &ModelVersion) -> Result<Loaded, String> {
-        self.failed.retain(|failed| failed.at.elapsed() < FAILED_LOAD_STANDS);
-        if let Some(failed) = self.failed.iter().find(|failed| &failed.name == name && &failed.version == version) {
-            return Err(failed.message.clone());
-        }
-        self.load_now(name, version).inspect_err(|message| {
-            if self.failed.len() == FAILED_LOADS_MAX {
-                self.failed.pop_front();
+/// Begins where the job's checkpoint says; from nothing when there is none, and when it is refused.
+fn begin(model: &mut dyn LoadedModel, input: &str, kept: &Kept<'_>) -> Result<Box<dyn Computation>, RunEnd> {
+    let reason = match kept.load() {
+        Ok(state) => match model.begin(input, state) {
+            Ok(computation) => return Ok(computation),
+            Err(RunError::BadCheckpoint(why)) => {
+                tracing::warn!(why, "the model does not go on from the job's checkpoint");
+                RestartReason::Refused
             }
-            let (name, version, message) = (name.clone(), version.clone(), message.clone());
-            self.failed.push_back(FailedLoad { name, version, at: Instant::now(), message });
-        })
-    }
+            Err(error) => return Err(RunEnd::Error(error)),
+        },
+        Err(NoState::Refused(reason)) => reason,
+        Err(NoState::Unavailable) => return Err(RunEnd::NoCheckpoint),
+    };
+    kept.restart(reason);
+    model.begin(input, None).map_err(RunEnd::Error)
+}
 
-    fn load_now(&self, name: &ModelName, version: &ModelVersion) -> Result<Loaded, String> {
-        let model = self.repository.resolve(name, Some(version)).map_err(|error| error.to_string())?;
-        let started = Instant::now();
-        match self.runtime.load(&model) {
-            Ok(model) => {
-                tracing::info!(model.name = %name, model.version = %version, load_ms = started.elapsed().as_secs_f64() * 1e3, "model loaded");
-                Ok(Loaded { name: name.clone(), version: version.clone(), model })
-            }
-            Err(error) => {
-                // The chain is for the operator; the caller learns that the model is not available, and which.
-                tracing::error!(model.name = %name, model.version = %version, error = chain(&error), "model cannot be loaded");
-                Err(format!("model {name} version {version} cannot be loaded on this worker"))
-            }
-        }
+/// What an error of a step means: a run that was stopped ends as stopped, whatever a killed one says.
+fn ended_by(error: RunError, control: &RunControl) -> RunEnd {
+    match error {
+        _ if control.is_killed() => RunEnd::Stopped(CancelMet::Killed),
+        RunError::Stopped if control.is_stopped() => RunEnd::Stopped(CancelMet::InsideRun),
+        error => RunEnd::Error(error),
     }
 }
 

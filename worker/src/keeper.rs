@@ -14,6 +14,7 @@ use siding_core::{
     drain::Drain,
     error::chain,
     id::WorkerId,
+    job::CancelMet,
     store::{self, Attempts, Extended, Lease},
     telemetry::Metrics,
 };
@@ -21,7 +22,6 @@ use siding_core::{
 use crate::{
     recorder::Recorder,
     running::{Running, RunningJobs, StopReason},
-    runtime::RunError,
     verdict::RunEnd,
 };
 
@@ -32,9 +32,10 @@ const EXTEND_AFTER: f64 = 0.25;
 const FENCE_AFTER: f64 = 0.75;
 /// How long the loading of a model may take before the job that waits for it is stopped as one that passed its time.
 const LOAD_MAX: Duration = Duration::from_secs(600);
-/// How long a run may take to heed its stop. A run that hangs in native code for longer is recorded as stopped without its help: another
-/// attempt would hang the next slot. It holds its slot until it returns, and the fence refuses what it says then.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a run that was killed may take to end. One that cannot be killed (it hangs in native code of this process), or does not end by that, is
+/// recorded as stopped without its help: another attempt would hang the next slot. It holds its slot until it returns, and the fence refuses what
+/// it says then.
+const KILL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the keeper works with.
 pub struct Parts {
@@ -48,6 +49,8 @@ pub struct Parts {
     pub running: Arc<RunningJobs>,
     /// Where the end of a run that does not heed its stop is recorded.
     pub recorder: Recorder,
+    /// How long a run may take to heed its stop.
+    pub stop_patience: Duration,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -58,19 +61,44 @@ enum Care {
     Nothing,
     Extend,
     Stop(StopReason),
-    /// It was told to stop and does not: record its end without it.
+    /// It was told to stop and does not: end it by force.
+    Kill,
+    /// It cannot be ended by force: record its end without it.
     GiveUp,
 }
 
+/// What the decision about one job looks at.
+#[derive(Debug, Clone, Copy)]
+struct Looked {
+    lease: Duration,
+    lease_age: Duration,
+    ran_for: Duration,
+    run_timeout: Duration,
+    /// How long its present step takes, if it has steps.
+    stepping_for: Option<Duration>,
+    stall_timeout: Option<Duration>,
+    stopped_for: Option<Duration>,
+    stop_patience: Duration,
+    killed_for: Option<Duration>,
+}
+
 /// The decision for one job: pure.
-fn care(lease: Duration, lease_age: Duration, ran_for: Duration, run_timeout: Duration, stopped_for: Option<Duration>) -> Care {
-    if lease_age >= lease.mul_f64(FENCE_AFTER) {
+fn care(job: Looked) -> Care {
+    let stalls = job.stepping_for.zip(job.stall_timeout).is_some_and(|(step, limit)| step > limit);
+    let is_deaf = job.stopped_for.is_some_and(|stopped_for| stopped_for > job.stop_patience);
+    // A killed run that does not end may be given up; the lease of a run that is ended by force still needs care.
+    let is_lost = job.killed_for.is_some_and(|killed_for| killed_for > KILL_PATIENCE);
+    if job.lease_age >= job.lease.mul_f64(FENCE_AFTER) && !(is_deaf && job.killed_for.is_none()) {
         Care::Stop(StopReason::LeaseLost)
-    } else if stopped_for.is_some_and(|stopped_for| stopped_for > STOP_PATIENCE) {
+    } else if is_lost {
         Care::GiveUp
-    } else if ran_for > run_timeout && stopped_for.is_none() {
+    } else if is_deaf && job.killed_for.is_none() {
+        Care::Kill
+    } else if job.ran_for > job.run_timeout && job.stopped_for.is_none() {
         Care::Stop(StopReason::Timeout)
-    } else if lease_age >= lease.mul_f64(EXTEND_AFTER) {
+    } else if stalls && job.stopped_for.is_none() {
+        Care::Stop(StopReason::Stall)
+    } else if job.lease_age >= job.lease.mul_f64(EXTEND_AFTER) {
         Care::Extend
     } else {
         Care::Nothing
@@ -125,7 +153,22 @@ fn look_after(drain: &Drain, parts: &Parts, ask: impl Fn(&Running) -> bool) -> V
             Some(computed_for) => (computed_for, running.work.run_timeout),
             None => (running.ran_for(), LOAD_MAX),
         };
-        match care(running.lease, running.lease_from().elapsed(), ran_for, limit, stopped_for) {
+        let mut cared = care(Looked {
+            lease: running.lease,
+            lease_age: running.lease_from().elapsed(),
+            ran_for,
+            run_timeout: limit,
+            stepping_for: running.stepping_for(),
+            stall_timeout: running.work.stall_timeout,
+            stopped_for,
+            stop_patience: parts.stop_patience,
+            killed_for: running.killed_for(),
+        });
+        if cared == Care::Kill {
+            tracing::warn!(job.id = %running.work.job, attempt = running.work.attempt.0, "a run does not heed its stop; killing it");
+            cared = if running.kill() { Care::Nothing } else { Care::GiveUp };
+        }
+        match cared {
             Care::Stop(reason) => {
                 if stopped_for.is_none() {
                     tracing::warn!(job.id = %running.work.job, attempt = running.work.attempt.0, ?reason, "stopping a run");
@@ -138,9 +181,9 @@ fn look_after(drain: &Drain, parts: &Parts, ask: impl Fn(&Running) -> bool) -> V
                 tracing::error!(job.id = %running.work.job, attempt = running.work.attempt.0, model.name = %running.work.model,
                     "a run does not stop; its job ends without it, and its slot is lost until it returns");
                 let recorder = parts.recorder.clone();
-                drain.spawn(async move { recorder.finished(running, RunEnd::Error(RunError::Stopped)).await });
+                drain.spawn(async move { recorder.finished(running, RunEnd::Stopped(CancelMet::GivenUp)).await });
             }
-            Care::Nothing | Care::GiveUp => {}
+            Care::Nothing | Care::Kill | Care::GiveUp => {}
         }
     }
     extend
@@ -191,21 +234,40 @@ mod tests {
     fn a_lease_is_extended_early_and_the_work_stopped_before_it_ends() {
         let ms = Duration::from_millis;
         let lease = ms(1000);
+        // Lease's age, ran for, present step, stopped for, killed for.
         let rows = [
-            (0, 0, None, Care::Nothing),
-            (249, 0, None, Care::Nothing),
-            (250, 0, None, Care::Extend),
-            (749, 0, None, Care::Extend),
-            (750, 0, None, Care::Stop(StopReason::LeaseLost)),
-            (0, 501, None, Care::Stop(StopReason::Timeout)),
-            (300, 501, None, Care::Stop(StopReason::Timeout)),
-            (300, 501, Some(1), Care::Extend),
-            (800, 501, None, Care::Stop(StopReason::LeaseLost)),
-            (200, 501, Some(10_001), Care::GiveUp),
-            (800, 501, Some(10_001), Care::Stop(StopReason::LeaseLost)),
+            (0, 0, None, None, None, Care::Nothing),
+            (249, 0, None, None, None, Care::Nothing),
+            (250, 0, None, None, None, Care::Extend),
+            (749, 0, None, None, None, Care::Extend),
+            (750, 0, None, None, None, Care::Stop(StopReason::LeaseLost)),
+            (0, 501, None, None, None, Care::Stop(StopReason::Timeout)),
+            (300, 501, None, None, None, Care::Stop(StopReason::Timeout)),
+            (300, 501, None, Some(1), None, Care::Extend),
+            (800, 501, None, None, None, Care::Stop(StopReason::LeaseLost)),
+            (0, 400, Some(100), None, None, Care::Nothing),
+            (0, 400, Some(101), None, None, Care::Stop(StopReason::Stall)),
+            (300, 400, Some(101), Some(1), None, Care::Extend),
+            (200, 501, None, Some(1_001), None, Care::Kill),
+            (800, 501, None, Some(1_001), None, Care::Kill),
+            (200, 501, None, Some(1_001), Some(2_000), Care::Nothing),
+            (300, 501, None, Some(1_001), Some(2_000), Care::Extend),
+            (200, 501, None, Some(1_001), Some(2_001), Care::GiveUp),
+            (800, 501, None, Some(1_001), Some(2_001), Care::Stop(StopReason::LeaseLost)),
         ];
-        for (age, ran, stopped, expected) in rows {
-            assert_eq!(care(lease, ms(age), ms(ran), ms(500), stopped.map(ms)), expected, "{age} {ran} {stopped:?}");
+        for (age, ran, step, stopped, killed, expected) in rows {
+            let looked = Looked {
+                lease,
+                lease_age: ms(age),
+                ran_for: ms(ran),
+                run_timeout: ms(500),
+                stepping_for: step.map(ms),
+                stall_timeout: Some(ms(100)),
+                stopped_for: stopped.map(ms),
+                stop_patience: ms(1_000),
+                killed_for: killed.map(ms),
+            };
+            assert_eq!(care(looked), expected, "{looked:?}");
         }
     }
 }

@@ -122,6 +122,12 @@ impl Recorder {
         })
     }
 
+    /// Records what a run did beside its reports, behind all that it has reported before. Called by a slot's thread; blocks while the store is
+    /// behind. A closed queue means that the worker has ended.
+    pub fn tell_blocking(&self, work: &Work, change: RecordChange) {
+        drop(self.queue.blocking_send(Outgoing { record: Record { job: work.job, attempt: work.attempt, change }, end: None }));
+    }
+
     /// A run has ended, as told by a slot's thread. Blocks while the store is behind.
     pub fn finished_blocking(&self, running: Arc<Running>, end: RunEnd, executor: &tokio::runtime::Handle) {
         executor.block_on(self.finished(running, end));
@@ -196,8 +202,9 @@ impl Shared {
     /// After the commit: count, settle, hint.
     async fn conclude(&self, records: &[Record], ends: Vec<Option<Arc<Running>>>, answers: &[Recorded]) {
         let mut hints = Vec::with_capacity(answers.len());
+        let mut useless = Vec::new();
         for ((record, end), answer) in records.iter().zip(ends).zip(answers) {
-            let Recorded::Done { state, seq } = *answer else {
+            let Recorded::Done { state, seq, released } = answer else {
                 if let Some(running) = end {
                     self.metrics.attempt(&running.work.lane, AttemptEnd::Fenced);
                     tracing::warn!(job.id = %record.job, attempt = record.attempt.0, "record refused: the attempt is not the job's newest");
@@ -205,7 +212,9 @@ impl Shared {
                 }
                 continue;
             };
+            let (state, seq) = (*state, *seq);
             hints.push(Hint::Event { job: record.job, seq, terminal: state.is_terminal() });
+            useless.extend(released.clone());
             if let Some(running) = end {
                 self.tell(&running.work, &record.change, state);
                 if state == State::Queued {
@@ -215,6 +224,8 @@ impl Shared {
             }
         }
         self.bus.send(&hints);
+        // Behind everything that somebody waits for: nothing refers to these any more.
+        self.blobs.discard(&useless).await;
     }
 
     fn tell(&self, work: &Work, change: &RecordChange, state: State) {
@@ -223,7 +234,7 @@ impl Shared {
             Finish::Succeeded { .. } => AttemptEnd::Succeeded,
             Finish::Failed { retry_at: Some(_), .. } => AttemptEnd::Retrying,
             Finish::Failed { retry_at: None, .. } => AttemptEnd::Failed,
-            Finish::Stopped => AttemptEnd::Stopped,
+            Finish::Stopped { .. } => AttemptEnd::Stopped,
             Finish::Interrupted { .. } => AttemptEnd::Interrupted,
         };
         self.metrics.attempt(&work.lane, end);

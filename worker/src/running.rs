@@ -23,6 +23,8 @@ pub enum StopReason {
     Cancel,
     /// It passed its run timeout.
     Timeout,
+    /// One of its steps took too long.
+    Stall,
     /// Its claim is no longer ours, or could not be extended in time.
     LeaseLost,
     /// The worker is shutting down.
@@ -45,6 +47,15 @@ pub struct Running {
     started: OnceLock<Instant>,
     /// Set once, by that slot, when the model is loaded: the run timeout counts from then.
     loaded: OnceLock<Instant>,
+    /// When the step that runs now began, from the second step on: a computation of one step has no steps to be late with. Written by the slot,
+    /// read by the keeper.
+    step_begun: Mutex<Option<Instant>>,
+    /// Set once, by the slot: its computation has steps.
+    stepped: AtomicBool,
+    /// Set once, by the stopping worker, read by the slot: leave between two steps, with a checkpoint.
+    leaving: AtomicBool,
+    /// Set once, by the keeper, when it ends the run by force.
+    killed: OnceLock<Instant>,
     /// Set once, by the keeper: the run does not heed its stop, and its end was recorded without it.
     hung: AtomicBool,
     /// From when the lease counts: the moment before the store was last asked. Written by the keeper, read by it.
@@ -78,6 +89,10 @@ impl Running {
             stop: OnceLock::new(),
             started: OnceLock::new(),
             loaded: OnceLock::new(),
+            step_begun: Mutex::new(None),
+            stepped: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            killed: OnceLock::new(),
             hung: AtomicBool::new(false),
             lease_from: Mutex::new(asked_at),
             delivery: Mutex::new(delivery),
@@ -95,6 +110,52 @@ impl Running {
     #[must_use]
     pub fn stopped(&self) -> Option<(StopReason, Instant)> {
         self.stop.get().copied()
+    }
+
+    /// A step ended and another one may follow.
+    pub fn step_ended(&self) {
+        self.stepped.store(true, Ordering::SeqCst);
+        *self.step_begun.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// A step begins that is not the first.
+    pub fn step_begins(&self) {
+        *self.step_begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// How long the step that runs now has been running; `None` in the first one and between two.
+    #[must_use]
+    pub fn stepping_for(&self) -> Option<Duration> {
+        self.step_begun.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
+    }
+
+    /// Whether its computation is known to have steps.
+    #[must_use]
+    pub fn has_steps(&self) -> bool {
+        self.stepped.load(Ordering::SeqCst)
+    }
+
+    /// Asks the run to save its state between two steps and to end there: nothing is lost. A run without steps does not heed it.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it was asked to leave.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst)
+    }
+
+    /// Ends by force a run that does not heed its stop. Returns whether there is anything to be killed.
+    pub fn kill(&self) -> bool {
+        self.killed.get_or_init(Instant::now);
+        self.control.kill()
+    }
+
+    /// How long ago it was killed.
+    #[must_use]
+    pub fn killed_for(&self) -> Option<Duration> {
+        self.killed.get().map(Instant::elapsed)
     }
 
     /// It does not heed its stop. Returns whether this is news.
@@ -215,9 +276,14 @@ impl RunningJobs {
 
     /// Returns once there is none.
     pub async fn none_left(&self) {
+        self.none_left_of(|_| true).await;
+    }
+
+    /// Returns once there is none of `those`.
+    pub async fn none_left_of(&self, those: impl Fn(&Running) -> bool) {
         loop {
             let left = self.left.notified();
-            if self.lock().is_empty() {
+            if !self.lock().values().any(|running| those(running)) {
                 return;
             }
             left.await;

@@ -4,6 +4,8 @@
 pub mod choose;
 pub mod computation;
 pub mod control;
+pub mod guard;
+pub mod isolated;
 pub mod onnx;
 pub mod scripted;
 
@@ -12,6 +14,7 @@ use siding_core::{model::repository::Model, tensor::InputProblem};
 pub use choose::Runtimes;
 pub use computation::{Computation, Progress, State, Step, one_step};
 pub use control::{Report as RunReport, RunControl};
+pub use isolated::{Cause, Isolated};
 
 /// What a runtime is and what it can do, for the start-up report, `siding doctor` and `/v1/models`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +41,10 @@ pub struct LoadError {
     pub version: String,
     /// What is wrong, and what would be right.
     pub why: String,
+    /// Why its process ended, when the model broke it.
+    pub crashed: Option<Cause>,
+    /// How long it is not to be loaded, because it has crashed too often.
+    pub rests_for: Option<std::time::Duration>,
     /// What the runtime said.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -48,7 +55,14 @@ impl LoadError {
     #[must_use]
     pub fn new(model: &Model, why: impl Into<String>) -> Self {
         let manifest = &model.manifest;
-        Self { model: manifest.name.to_string(), version: manifest.version.to_string(), why: why.into(), source: None }
+        Self {
+            model: manifest.name.to_string(),
+            version: manifest.version.to_string(),
+            why: why.into(),
+            crashed: None,
+            rests_for: None,
+            source: None,
+        }
     }
 }
 
@@ -72,6 +86,9 @@ pub enum RunError {
     /// The state that the computation was to go on from is damaged, or is none of this model's.
     #[error("the checkpoint is refused: {0}")]
     BadCheckpoint(String),
+    /// The process that the model ran in is no more. It cost this run; the next one needs the model loaded anew.
+    #[error("the process of the model {0}")]
+    Crashed(Cause),
     /// `RunControl::stop` was called and the computation has ended because of it.
     #[error("the run was stopped")]
     Stopped,
@@ -101,6 +118,11 @@ pub trait ModelRuntime: Send + Sync {
 
 /// One version, loaded for one slot.
 pub trait LoadedModel: Send {
+    /// Whether it is to be loaded anew before its next run, because its process is no more or because it is to run elsewhere from now on.
+    fn is_stale(&self) -> bool {
+        false
+    }
+
     /// Begins the computation of one job: checks the JSON text of its input and, with a state that an earlier computation of the same model on
     /// the same input has saved, goes on from there. Cheap: the work is in the steps.
     ///
@@ -109,7 +131,8 @@ pub trait LoadedModel: Send {
     fn begin(&mut self, input: &str, from: Option<State>) -> Result<Box<dyn Computation>, RunError>;
 
     /// Runs the model on the JSON text of a job's input from beginning to end and returns the JSON text of its output. Blocks; ends soon after
-    /// `control.stop()`. Usable again after any outcome but a panic.
+    /// `control.stop()`. Usable again after any outcome but a panic, as far
+    /// as it is not stale.
     ///
     /// # Errors
     /// `RunError`.

@@ -292,11 +292,16 @@ impl Taking {
     async fn skip(&self, held: Held, why: Skip) {
         // The old and the new delivery of one message may have been claimed with together.
         let Some(held) = self.adopt(held).await else { return };
-        if let Skip::Ended { state, seq } = why {
+        let reason = skip_reason(&why);
+        if let Skip::Ended { state, seq, released } = why {
             self.parts.recorder.ended_by_claim(held.delivery.envelope().due(), state, seq);
+            if let Some(useless) = released {
+                let blobs = self.parts.blobs.clone();
+                self.drain.spawn(async move { blobs.discard(&[useless]).await });
+            }
         }
-        self.parts.metrics.skipped(skip_reason(why));
-        tracing::debug!(job.id = %held.delivery.envelope().due().job, reason = skip_reason(why), "delivery skipped");
+        self.parts.metrics.skipped(reason);
+        tracing::debug!(job.id = %held.delivery.envelope().due().job, reason, "delivery skipped");
         settle(held.delivery).await;
     }
 
@@ -362,7 +367,7 @@ async fn give_back(delivery: Box<dyn Delivery>) {
     }
 }
 
-fn skip_reason(skip: Skip) -> &'static str {
+fn skip_reason(skip: &Skip) -> &'static str {
     match skip {
         Skip::Unknown => "unknown",
         Skip::Finished => "finished",

@@ -1,30 +1,36 @@
 //! What the end of a run means for its job: a pure decision. It never records anything, and it never overrules the store: a verdict is
 //! a proposal under the attempt's fence.
 
+use std::time::Duration;
+
 use siding_core::{
     clock::Timestamp,
-    job::{Failure, FailureCode, Finish, InterruptReason},
+    job::{CancelMet, Failure, FailureCode, Finish, InterruptReason},
     schedule::retry::retry_at,
     store::Work,
 };
 
-use crate::{running::StopReason, runtime::RunError};
+use crate::{loaded::NotLoaded, running::StopReason, runtime::RunError};
 
 /// How the run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunEnd {
     /// It returned an output: JSON text.
     Output(String),
-    /// It returned an error.
+    /// It returned an error of its own.
     Error(RunError),
+    /// It was stopped and has ended because of that.
+    Stopped(CancelMet),
     /// It panicked. What it said is in the log and nowhere else: it may name paths and values.
     Panicked,
-    /// The model could not be loaded.
-    NotLoaded(String),
+    /// There is no copy of the model: this attempt has not begun to compute.
+    NotLoaded(NotLoaded),
     /// The input's blob could not be read.
     NoInput,
     /// The input's blob is missing or damaged, and will stay so.
     InputLost,
+    /// The blob of the checkpoint that it was to go on from could not be read.
+    NoCheckpoint,
     /// It was handed back before it was started.
     NotStarted,
 }
@@ -52,7 +58,8 @@ pub fn failed(code: FailureCode, message: String, work: &Work, now: Timestamp, d
 #[must_use]
 pub fn verdict(end: RunEnd, stop: Option<StopReason>, work: &Work, now: Timestamp, draw: f64) -> Verdict {
     let failed = |code, message| Verdict::Record(failed(code, message, work, now, draw));
-    let interrupted = |reason| Verdict::Record(Finish::Interrupted { reason });
+    let handed_back = |reason, due_in| Verdict::Record(Finish::Interrupted { reason, due_in });
+    let interrupted = |reason| handed_back(reason, Duration::ZERO);
     match end {
         // A result is a result, whatever was asked for meanwhile; the fence refuses it if the attempt is no longer the newest.
         RunEnd::Output(output) => Verdict::Succeeded(output),
@@ -60,35 +67,52 @@ pub fn verdict(end: RunEnd, stop: Option<StopReason>, work: &Work, now: Timestam
         RunEnd::Error(error @ RunError::OutputTooLarge { .. }) => failed(FailureCode::OutputTooLarge, error.to_string()),
         RunEnd::Error(RunError::Failed(message)) => failed(FailureCode::RuntimeError, message),
         RunEnd::Error(error @ RunError::BadCheckpoint(_)) => failed(FailureCode::RuntimeError, error.to_string()),
-        RunEnd::Error(RunError::Stopped) => match stop {
-            Some(StopReason::Cancel) => Verdict::Record(Finish::Stopped),
+        // Told to stop and not there any more: however that came about, the reason for the stop says what it means.
+        RunEnd::Error(RunError::Crashed(cause)) if stop.is_none() => {
+            failed(FailureCode::ModelCrashed, format!("the process of the model {cause}"))
+        }
+        RunEnd::Error(RunError::Crashed(_)) => verdict(RunEnd::Stopped(CancelMet::Killed), stop, work, now, draw),
+        RunEnd::Error(RunError::Stopped) => {
+            failed(FailureCode::RuntimeError, "the runtime stopped the run without being asked".into())
+        }
+        RunEnd::Stopped(met) => match stop {
+            Some(StopReason::Cancel) => Verdict::Record(Finish::Stopped { met }),
             Some(StopReason::Drain) => interrupted(InterruptReason::Drain),
             Some(StopReason::LeaseLost) => Verdict::Discard,
             Some(StopReason::Timeout) => {
                 failed(FailureCode::RunTimeout, format!("the run passed its limit of {} ms", work.run_timeout.as_millis()))
             }
-            None => failed(FailureCode::RuntimeError, "the runtime stopped the run without being asked".into()),
+            Some(StopReason::Stall) => {
+                let limit = work.stall_timeout.unwrap_or_default().as_millis();
+                failed(FailureCode::Stalled, format!("a step of the run passed its limit of {limit} ms"))
+            }
+            None => failed(FailureCode::RuntimeError, "the run was stopped without a reason".into()),
         },
         RunEnd::Panicked => failed(FailureCode::Panicked, "the run panicked".into()),
-        RunEnd::NotLoaded(message) => failed(FailureCode::ModelUnavailable, message),
+        RunEnd::NotLoaded(NotLoaded::Refused(message)) => failed(FailureCode::ModelUnavailable, message),
+        RunEnd::NotLoaded(NotLoaded::Crashed(cause)) => verdict(RunEnd::Error(RunError::Crashed(cause)), stop, work, now, draw),
+        RunEnd::NotLoaded(NotLoaded::Resting(_)) if stop == Some(StopReason::Cancel) => {
+            Verdict::Record(Finish::Stopped { met: CancelMet::NotStarted })
+        }
+        RunEnd::NotLoaded(NotLoaded::Resting(_)) if stop == Some(StopReason::LeaseLost) => Verdict::Discard,
+        RunEnd::NotLoaded(NotLoaded::Resting(left)) => handed_back(InterruptReason::ModelResting, left),
         RunEnd::NoInput => failed(FailureCode::RuntimeError, "the job's input could not be read".into()),
+        RunEnd::NoCheckpoint => failed(FailureCode::RuntimeError, "the job's checkpoint could not be read".into()),
         RunEnd::InputLost => {
             let failure = Failure::new(FailureCode::RuntimeError, "the job's stored input is missing or damaged");
             Verdict::Record(Finish::Failed { failure, retry_at: None })
         }
         RunEnd::NotStarted => match stop {
-            Some(StopReason::Cancel) => Verdict::Record(Finish::Stopped),
+            Some(StopReason::Cancel) => Verdict::Record(Finish::Stopped { met: CancelMet::NotStarted }),
             Some(StopReason::LeaseLost) => Verdict::Discard,
             Some(StopReason::Drain) => interrupted(InterruptReason::Drain),
-            Some(StopReason::Timeout) | None => interrupted(InterruptReason::NotStarted),
+            Some(StopReason::Timeout | StopReason::Stall) | None => interrupted(InterruptReason::NotStarted),
         },
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::time::Duration;
-
     use siding_core::{
         estimate::{Estimate, Source},
         id::{Attempt, EventSeq, JobId},
@@ -96,6 +120,7 @@ pub(crate) mod tests {
     };
 
     use super::*;
+    use crate::runtime::Cause;
 
     pub(crate) fn work(failures: u32) -> Work {
         Work {
@@ -107,6 +132,8 @@ pub(crate) mod tests {
             input: Payload::Inline("{}".into()),
             estimate: Estimate { p50_ms: 1.0, p90_ms: 1.0, source: Source::Hint },
             run_timeout: Duration::from_millis(50),
+            stall_timeout: None,
+            checkpoint: None,
             failures,
             attempts_max: 3,
             waited: Duration::ZERO,
@@ -119,7 +146,9 @@ pub(crate) mod tests {
     #[test]
     fn every_end_of_a_run_has_one_meaning() {
         use StopReason as S;
-        let stopped = || RunEnd::Error(RunError::Stopped);
+        let stopped = || RunEnd::Stopped(CancelMet::InsideRun);
+        let resting = || RunEnd::NotLoaded(NotLoaded::Resting(Duration::from_secs(30)));
+        let crashed = || RunEnd::Error(RunError::Crashed(Cause::NotStopping));
         let broke = || RunEnd::Error(RunError::Failed("x".into()));
         let ok = || RunEnd::Output("{}".into());
         let rows = [
@@ -134,9 +163,20 @@ pub(crate) mod tests {
             (stopped(), Some(S::Drain), 0, "interrupted drain"),
             (stopped(), Some(S::LeaseLost), 0, "discard"),
             (stopped(), Some(S::Timeout), 0, "run_timeout final"),
+            (stopped(), Some(S::Stall), 0, "stalled retried"),
             (stopped(), None, 0, "runtime_error retried"),
+            (RunEnd::Error(RunError::Stopped), None, 0, "runtime_error retried"),
+            (RunEnd::NoCheckpoint, None, 0, "runtime_error retried"),
+            (crashed(), None, 0, "model_crashed retried"),
+            (crashed(), Some(S::Cancel), 0, "stopped"),
+            (crashed(), Some(S::Timeout), 0, "run_timeout final"),
+            (crashed(), Some(S::Drain), 0, "interrupted drain"),
+            (crashed(), Some(S::LeaseLost), 0, "discard"),
             (RunEnd::Panicked, None, 0, "panicked retried"),
-            (RunEnd::NotLoaded("x".into()), None, 0, "model_unavailable retried"),
+            (RunEnd::NotLoaded(NotLoaded::Refused("x".into())), None, 0, "model_unavailable retried"),
+            (resting(), None, 2, "interrupted model_resting for 30 s"),
+            (resting(), Some(S::Cancel), 0, "stopped"),
+            (resting(), Some(S::LeaseLost), 0, "discard"),
             (RunEnd::NoInput, None, 0, "runtime_error retried"),
             (RunEnd::InputLost, None, 0, "runtime_error final"),
             (RunEnd::NotStarted, None, 0, "interrupted not_started"),
@@ -150,8 +190,13 @@ pub(crate) mod tests {
                 Verdict::Record(Finish::Failed { failure, retry_at }) => {
                     format!("{} {}", failure.code.as_str(), if retry_at.is_some() { "retried" } else { "final" })
                 }
-                Verdict::Record(Finish::Stopped) => "stopped".into(),
-                Verdict::Record(Finish::Interrupted { reason }) => format!("interrupted {}", reason.as_str()),
+                Verdict::Record(Finish::Stopped { .. }) => "stopped".into(),
+                Verdict::Record(Finish::Interrupted { reason, due_in }) if due_in.is_zero() => {
+                    format!("interrupted {}", reason.as_str())
+                }
+                Verdict::Record(Finish::Interrupted { reason, due_in }) => {
+                    format!("interrupted {} for {} s", reason.as_str(), due_in.as_secs())
+                }
                 Verdict::Record(Finish::Succeeded { .. }) => "succeeded before it is stored".into(),
                 Verdict::Discard => "discard".into(),
             };

@@ -10,17 +10,20 @@ use siding_core::{
     drain::{Drain, Unfinished},
     id::WorkerId,
     lane::Lanes,
-    model::repository::Repository,
+    model::catalog::Catalog,
     store::Attempts,
     telemetry::Metrics,
 };
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    checkpoint::keeping::Keeping,
     execute::Executor,
-    keeper, pump,
+    keeper,
+    loaded::{Bounds, LoadedModels},
+    pump,
     recorder::{self, Recorder},
-    running::{RunningJobs, StopReason},
+    running::{Running, RunningJobs, StopReason},
     runtime::ModelRuntime,
     slots::Slots,
     taking::{self, Taking},
@@ -28,6 +31,8 @@ use crate::{
 
 /// Deliveries on their way from the pumps to the taking loop; the prefetch of the lanes is the real bound.
 const HANDS_MAX: usize = 1024;
+/// How long a run with steps may take to come to the end of one, save its state and leave, at shutdown.
+const STEP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a run may take to end once it was told to stop, at shutdown.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the loops may take to end once nothing runs, at shutdown.
@@ -41,6 +46,10 @@ pub struct Parts {
     pub lanes: Lanes,
     /// How many jobs run at once.
     pub slots: usize,
+    /// The time between two checkpoints of one run, at least.
+    pub checkpoint_every: Duration,
+    /// How long a run may take to heed its stop before it is ended by force.
+    pub stop_patience: Duration,
     /// How long a shutdown waits for running jobs before it interrupts them.
     pub drain: Duration,
     /// Where deliveries come from.
@@ -52,7 +61,9 @@ pub struct Parts {
     /// Where large inputs and outputs lie.
     pub blobs: Blobs,
     /// The models.
-    pub repository: Arc<Repository>,
+    pub catalog: Catalog,
+    /// Most bytes that loaded models may count for; 0 for no bound but their number.
+    pub models_bytes_max: u64,
     /// What runs them.
     pub runtime: Arc<dyn ModelRuntime>,
     /// The time.
@@ -94,7 +105,9 @@ impl Worker {
                 metrics: parts.metrics.clone(),
             },
         );
-        let (slots, threads) = start_slots(&parts, &recorder)?;
+        let bounds = Bounds::of(parts.slots, parts.models_bytes_max);
+        let models = LoadedModels::new(parts.runtime.clone(), parts.catalog.clone(), bounds, parts.metrics.clone());
+        let (slots, threads) = start_slots(&parts, &models, &recorder)?;
         keeper::start(
             &rest,
             keeper::Parts {
@@ -103,11 +116,13 @@ impl Worker {
                 bus: parts.bus.clone(),
                 running: running.clone(),
                 recorder: recorder.clone(),
+                stop_patience: parts.stop_patience,
                 metrics: parts.metrics.clone(),
             },
         );
         start_taking(&intake, &parts, &slots, &running, recorder);
         observe(&rest, &slots, &parts.metrics);
+        heed_readings(&rest, &parts.catalog, models);
         let report = parts.runtime.report();
         tracing::info!(worker.id = %parts.worker, slots = parts.slots, runtime.name = report.name, runtime.version = report.version,
             runtime.library = report.library, providers.active = report.providers_active.join(","), "worker started");
@@ -147,6 +162,7 @@ impl Worker {
     pub async fn stop(self) -> Result<(), Unfinished> {
         let intake = self.intake.stopped(LOOPS_PATIENCE).await;
         if tokio::time::timeout(self.patience, self.running.none_left()).await.is_err() {
+            self.leave_between_steps().await;
             for running in self.running.all() {
                 running.stop(StopReason::Drain);
             }
@@ -161,6 +177,14 @@ impl Worker {
         // With a hanging thread the recorder has a handle left and cannot end; it has taken what it could get.
         let recorded = if runs.is_ok() { self.recording.stopped(LOOPS_PATIENCE).await } else { Ok(()) };
         intake.and(runs).and(rest).and(joined).and(recorded)
+    }
+
+    /// Lets runs that have steps save their state and leave at the end of one. The others are not waited for.
+    async fn leave_between_steps(&self) {
+        self.running.all().into_iter().filter(|running| running.has_steps()).for_each(|running| running.leave());
+        if tokio::time::timeout(STEP_PATIENCE, self.running.none_left_of(Running::has_steps)).await.is_err() {
+            tracing::warn!("runs did not come to the end of a step; what they did since their last checkpoints is lost");
+        }
     }
 
     /// Ends everything at once and records nothing, as a crash would. For fault tests: leases stay, deliveries are dropped.
@@ -185,9 +209,16 @@ async fn join(threads: Vec<JoinHandle<()>>) -> Result<(), Unfinished> {
     joining.stopped(LOOPS_PATIENCE).await
 }
 
-fn start_slots(parts: &Parts, recorder: &Recorder) -> std::io::Result<(Slots, Vec<JoinHandle<()>>)> {
-    let executor = || Executor::new(parts.runtime.clone(), parts.repository.clone());
+fn start_slots(parts: &Parts, models: &LoadedModels, recorder: &Recorder) -> std::io::Result<(Slots, Vec<JoinHandle<()>>)> {
     let (recorder, handle) = (recorder.clone(), tokio::runtime::Handle::current());
+    let keeping = Keeping {
+        blobs: parts.blobs.clone(),
+        recorder: recorder.clone(),
+        metrics: parts.metrics.clone(),
+        executor: handle.clone(),
+        interval: parts.checkpoint_every,
+    };
+    let executor = || Executor::new(models.clone(), keeping.clone());
     let report = Arc::new(move |running, end| recorder.finished_blocking(running, end, &handle));
     Slots::start(parts.slots, parts.lanes.as_slice().len(), executor, report)
 }
@@ -229,6 +260,22 @@ fn observe(drain: &Drain, slots: &Slots, metrics: &Arc<Metrics>) {
                 () = stop.stopping() => return,
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
+        }
+    });
+}
+
+/// Drops what the repository no longer holds as soon as that is read, so that its memory is free before the next load.
+fn heed_readings(drain: &Drain, catalog: &Catalog, models: LoadedModels) {
+    let (drain, mut readings) = (drain.clone(), catalog.listen());
+    drain.clone().spawn(async move {
+        loop {
+            tokio::select! {
+                () = drain.stopping() => return,
+                () = readings.next() => {}
+            }
+            // A session's end may take long.
+            let models = models.clone();
+            drain.spawn_blocking(move || models.drop_replaced());
         }
     });
 }

@@ -3,6 +3,7 @@
 
 pub mod dispatch;
 pub mod inference;
+pub mod isolation;
 
 use std::time::Duration;
 

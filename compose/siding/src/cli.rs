@@ -15,7 +15,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use siding_client::Client;
-use siding_core::{config::Effective, telemetry};
+use siding_core::{
+    config::{Effective, Settings},
+    telemetry,
+};
+use siding_worker::runtime::onnx::Options;
 
 use self::{
     args::{BenchCommand, Cli, Command, Global, JobsCommand, Log, ModelsCommand, SettingsArgs},
@@ -47,6 +51,12 @@ fn run(cli: Cli, wrap: fn(Seams) -> Seams) -> Result<(), Failed> {
     if let Command::Completions { shell } = cli.command {
         return print_completions(shell);
     }
+    if matches!(cli.command, Command::ModelProcess) {
+        telemetry::init_logs(telemetry::LogForm::Text, "warn");
+        // No executor and no thread of ours yet: the model has this process for itself.
+        let settings = Settings::load(None).map_err(|error| Failed::Usage(error.to_string()))?;
+        return siding_worker::runtime::isolated::serve::serve(Options::of(&settings)).map_err(Failed::from);
+    }
     // One process does everything in laptop mode; the number of threads is the number of cores.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failed::from)?;
     let ended = runtime.block_on(run_async(cli, wrap));
@@ -75,10 +85,12 @@ async fn run_async(cli: Cli, wrap: fn(Seams) -> Seams) -> Result<(), Failed> {
             telemetry::init_logs(telemetry::LogForm::Text, "warn");
             match command {
                 BenchCommand::Dispatch(args) => Ok(bench::dispatch::run(args.into()).await?),
+                BenchCommand::Isolation(args) => Ok(bench::isolation::run(&args.into())?),
                 BenchCommand::Inference(args) => Ok(bench::inference::run(args.into()).await?),
             }
         }
         Command::Completions { shell } => print_completions(shell),
+        Command::ModelProcess => Err(Failed::Usage("a model process is started by a worker".into())),
     }
 }
 

@@ -1,15 +1,16 @@
-//! `siding demo`: starts a server as a process of its own and shows what Siding is for: while one long job runs, many short ones on a
-//! real model are answered at once. It uses only what any caller has (the SDK) and must never claim what it did not measure.
+//! `siding demo`: starts a server as a process of its own and shows what Siding is for: while one long job runs, many short ones on other
+//! real models are answered at once; and when its worker is killed, the long job goes on from its last checkpoint. It uses only what any caller has (the SDK) and must never claim what it did not measure.
 
 mod files;
 mod load;
+mod long;
 mod magika;
 mod report;
 mod server;
+mod short;
 
 use std::{io::IsTerminal, path::PathBuf, time::Duration};
 
-use siding_client::Client;
 use siding_core::model::locate::{cache_dir, models_dir};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -79,16 +80,15 @@ async fn show(output: &Output, server: &mut Server, magika: &Magika, files: &[Pa
     server.wait_until_ready().await?;
     let url = server.url.clone();
     output.line(&format!("Siding is up at {url} (one process: in-process broker, SQLite, one worker)."))?;
-    tokio::select! {
-        driven = drive(output, &url, magika, files, long) => driven,
-        () = server.ended() => Err(failed(format!("the server has ended in the middle.{}", server.end_of_log()))),
-    }
-}
-
-async fn drive(output: &Output, url: &str, magika: &Magika, files: &[PathBuf], long: Duration) -> Result<(), Failed> {
-    let client = Client::new(url)?;
-    let outcome = load::run(&client, output, magika, files, long).await?;
-    report::print(output, url, &outcome)?;
+    let outcome = match load::run(server, output, magika, files, long).await {
+        Ok(outcome) => outcome,
+        // Whatever the caller met, a server that has ended by itself is the reason.
+        Err(_) if server.has_ended() => {
+            return Err(failed(format!("the server has ended in the middle.{}", server.end_of_log())));
+        }
+        Err(error) => return Err(error),
+    };
+    report::print(output, &url, &outcome)?;
     outcome.check().map_err(failed)
 }
 

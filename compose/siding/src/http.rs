@@ -44,7 +44,7 @@ pub fn router(services: &Services) -> Router {
             intake: producer.intake.clone(),
             reader: reader.clone(),
             follower: follower.clone(),
-            catalog: producer.repository.clone(),
+            catalog: Arc::new(producer.catalog.clone()),
             lanes: producer.lanes.clone(),
             bodies: Bodies::new(producer.offload.clone()),
             batches: Batches::default(),

@@ -1,16 +1,22 @@
 //! A process that serves: `siding up` with everything in it, or one role of several processes. It decides the order of starting and stopping
 //! and who hears of it; what is started is `seams` and `services`.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use siding_core::{
     clock::SystemClock,
     config::{self, Settings},
     lane::InvalidLanes,
-    model::repository::{self, Repository},
+    model::{catalog::Catalog, repository, versions::InvalidPolicy},
     store,
+    telemetry::Metrics,
 };
-use siding_worker::runtime::{ModelRuntime, choose::Runtimes};
+use siding_worker::runtime::{
+    Isolated, ModelRuntime,
+    choose::Runtimes,
+    guard::{Guard, Rules},
+    isolated::Setup,
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -21,6 +27,9 @@ use crate::{
     seams::{self, Held, Place, Seams},
     services::{self, Role, Services},
 };
+
+/// The very program that runs, also when its file was replaced since: a model process must be of one version with its worker.
+const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// How a process is started.
 #[derive(Debug, Clone)]
@@ -80,6 +89,9 @@ pub enum Error {
     /// The settings are not usable.
     #[error(transparent)]
     Settings(#[from] config::Error),
+    /// The setting `models.versions` says nothing that can be done.
+    #[error("models.versions {0}")]
+    Versions(#[from] InvalidPolicy),
     /// The lanes are not a valid set.
     #[error(transparent)]
     Lanes(#[from] InvalidLanes),
@@ -165,16 +177,16 @@ async fn fill(shape: &Shape, settings: &Settings) -> Result<(Seams, Option<Held>
 /// The roles in an order in which none has to wait for another: work is accepted last.
 fn start_roles(services: &mut Services, roles: &[Role], settings: &Settings) -> Result<(), Error> {
     let with_models = roles.iter().any(|role| matches!(role, Role::Producer | Role::Worker));
-    let repository = if with_models { Some(open_repository(settings)?) } else { None };
+    let catalog = if with_models { Some(open_catalog(settings)?) } else { None };
     if roles.contains(&Role::Results) {
         services.start_results();
     }
-    let Some(repository) = repository else { return Ok(()) };
+    let Some(catalog) = catalog else { return Ok(()) };
     if roles.contains(&Role::Worker) {
-        services.start_worker(&repository, choose_runtime(settings))?;
+        services.start_worker(&catalog, choose_runtime(settings, &services.metrics))?;
     }
     if roles.contains(&Role::Producer) {
-        services.start_producer(&repository)?;
+        services.start_producer(&catalog)?;
     }
     Ok(())
 }
@@ -190,21 +202,44 @@ async fn listen(server: &config::Server) -> Result<(TcpListener, SocketAddr), Er
     Ok((listener, bound))
 }
 
-fn open_repository(settings: &Settings) -> Result<Arc<Repository>, Error> {
+fn open_catalog(settings: &Settings) -> Result<Catalog, Error> {
     let folder = settings.models_folder().ok_or(Error::NoModels)?;
-    let repository = Repository::open(&folder, settings.worker.scripted).map_err(|error| Error::Models(folder, error))?;
-    for broken in repository.broken() {
+    let catalog = Catalog::open(&folder, settings.worker.scripted, settings.models.versions.parse()?);
+    let catalog = catalog.map_err(|error| Error::Models(folder, error))?;
+    for broken in catalog.current().broken() {
         tracing::warn!(model.folder = broken.folder, why = broken.why, "model cannot be served");
     }
-    Ok(Arc::new(repository))
+    Ok(catalog)
 }
 
-fn choose_runtime(settings: &Settings) -> Arc<dyn ModelRuntime> {
-    let runtimes = Runtimes::open(&settings.worker.onnxruntime, settings.worker.scripted);
+/// The runtimes of this process behind the guard that decides which models they get.
+pub(crate) fn choose_runtime(settings: &Settings, metrics: &Arc<Metrics>) -> Arc<dyn ModelRuntime> {
+    let runtimes = Runtimes::of_settings(settings);
     if let Some(unavailable) = runtimes.unavailable() {
         tracing::error!(error = siding_core::error::chain(unavailable), "models of runner `tensor` cannot run on this worker");
     }
-    Arc::new(runtimes)
+    guarded(Arc::new(runtimes), settings, metrics)
+}
+
+/// The guard, over what runs models in this process.
+pub(crate) fn guarded(here: Arc<dyn ModelRuntime>, settings: &Settings, metrics: &Arc<Metrics>) -> Arc<dyn ModelRuntime> {
+    let worker = &settings.worker;
+    let rules = Rules {
+        isolation: worker.isolation,
+        trusted: worker.trusted.0.clone(),
+        first_rest: Duration::from_millis(worker.model_rest_ms),
+    };
+    Arc::new(Guard::new(here, isolated(settings), rules, metrics.clone()))
+}
+
+/// What runs models in processes of this very program.
+pub(crate) fn isolated(settings: &Settings) -> Isolated {
+    Isolated::new(Setup {
+        program: PathBuf::from(THIS_PROGRAM),
+        library: settings.worker.onnxruntime.clone(),
+        memory_bytes_max: settings.worker.model_memory_bytes_max,
+        variables: settings.of_providers(),
+    })
 }
 
 /// Starts the process, prints where it is, and runs it until SIGTERM, Ctrl-C or a panic in one of its tasks; a second signal ends it at

@@ -20,7 +20,7 @@ use siding_core::{
     follow::Follower,
     id::WorkerId,
     lane::InvalidLanes,
-    model::repository::Repository,
+    model::catalog::{self, Catalog},
     telemetry::Metrics,
 };
 use siding_producer::intake::Intake;
@@ -99,6 +99,8 @@ pub struct Services {
     /// `None` where there is no such role, and once it was taken away.
     worker: Option<Worker>,
     is_results: bool,
+    /// Whether the repository is read again already.
+    is_reading: bool,
     /// Who waits for jobs here; started with the first role that lets callers wait.
     follower: Option<Follower>,
     leaving: Leaving,
@@ -122,6 +124,7 @@ impl Services {
             producer: None,
             worker: None,
             is_results: false,
+            is_reading: false,
             follower: None,
             leaving: Leaving::default(),
             answers: Answers::default(),
@@ -133,16 +136,11 @@ impl Services {
     ///
     /// # Errors
     /// `Error`.
-    pub fn start(
-        seams: &Seams,
-        settings: &Settings,
-        repository: &Arc<Repository>,
-        runtime: Arc<dyn ModelRuntime>,
-    ) -> Result<Self, Error> {
+    pub fn start(seams: &Seams, settings: &Settings, catalog: &Catalog, runtime: Arc<dyn ModelRuntime>) -> Result<Self, Error> {
         let mut services = Self::of(seams, settings);
-        services.start_producer(repository)?;
+        services.start_producer(catalog)?;
         services.start_results();
-        services.start_worker(repository, runtime)?;
+        services.start_worker(catalog, runtime)?;
         Ok(services)
     }
 
@@ -150,9 +148,10 @@ impl Services {
     ///
     /// # Errors
     /// `Lanes`.
-    pub fn start_producer(&mut self, repository: &Arc<Repository>) -> Result<(), Error> {
+    pub fn start_producer(&mut self, catalog: &Catalog) -> Result<(), Error> {
         self.follow();
-        self.producer = Some(Producer::start(&self.seams, &self.settings, repository, &self.metrics)?);
+        self.keep_reading(catalog);
+        self.producer = Some(Producer::start(&self.seams, &self.settings, catalog, &self.metrics)?);
         Ok(())
     }
 
@@ -166,23 +165,35 @@ impl Services {
     ///
     /// # Errors
     /// `Error`.
-    pub fn start_worker(&mut self, repository: &Arc<Repository>, runtime: Arc<dyn ModelRuntime>) -> Result<(), Error> {
+    pub fn start_worker(&mut self, catalog: &Catalog, runtime: Arc<dyn ModelRuntime>) -> Result<(), Error> {
+        self.keep_reading(catalog);
         let worker = Worker::start(siding_worker::Parts {
             worker: WorkerId::generate(),
             lanes: self.settings.lanes()?,
             slots: self.settings.slots(),
             drain: Duration::from_millis(self.settings.worker.drain_ms),
+            checkpoint_every: Duration::from_millis(self.settings.worker.checkpoint_ms),
+            stop_patience: Duration::from_millis(self.settings.worker.stop_patience_ms),
             consumer: self.seams.consumer.clone(),
             bus: self.seams.bus.clone(),
             store: self.seams.attempts.clone(),
             blobs: self.seams.blobs.clone(),
-            repository: repository.clone(),
+            catalog: catalog.clone(),
+            models_bytes_max: self.settings.worker.models_bytes_max,
             runtime,
             clock: self.seams.clock.clone(),
             metrics: self.metrics.clone(),
         });
         self.worker = Some(worker.map_err(Error::Thread)?);
         Ok(())
+    }
+
+    /// One reader of the repository for all roles of this process.
+    fn keep_reading(&mut self, catalog: &Catalog) {
+        let every = Duration::from_millis(self.settings.models.reload_ms);
+        if !std::mem::replace(&mut self.is_reading, true) && !every.is_zero() {
+            catalog::keep_reading(&self.front, catalog, every, self.metrics.clone());
+        }
     }
 
     /// One follower for all who wait in this process.

@@ -1,5 +1,7 @@
 //! Jobs and events on the wire.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -7,7 +9,7 @@ use crate::{
     clock::Timestamp,
     estimate::Estimate,
     id::{Attempt, EventSeq, JobId, LaneName, ModelName, ModelVersion},
-    job::{Event, EventKind, Failure, State},
+    job::{CancelMet, Event, EventKind, Failure, State},
     store::JobRecord,
 };
 
@@ -60,12 +62,18 @@ pub struct JobView {
     pub start_deadline_at_ms: Option<Timestamp>,
     /// How long one attempt may run, in milliseconds.
     pub run_timeout_ms: u64,
+    /// How long one step of it may take, in milliseconds; absent when steps have no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall_timeout_ms: Option<u64>,
     /// Queued jobs of the same lane that are due before it. Only for one queued job, not in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
     /// Why it failed; present exactly when `state` is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// What its cancel met; present when `state` is `canceled`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<CancelView>,
     /// The model's answer, when `state` is `succeeded`; not in lists, and not when it is larger than 256 KiB: see `output_bytes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
@@ -90,6 +98,15 @@ pub struct JobView {
     pub event_seq: EventSeq,
     /// Where to go on.
     pub urls: Urls,
+}
+
+/// What a cancel met, as callers see it. The computation had stopped at the job's `finished_at_ms` at the latest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CancelView {
+    /// Where it met the job.
+    pub met: CancelMet,
+    /// How much was computed after it was asked for, at most, in milliseconds.
+    pub spent_ms: u64,
 }
 
 /// A job's resources, relative to the service.
@@ -162,9 +179,11 @@ impl JobView {
             started_at_ms: job.started_at,
             finished_at_ms: job.finished_at,
             start_deadline_at_ms: job.start_deadline_at,
-            run_timeout_ms: u64::try_from(job.run_timeout.as_millis()).unwrap_or(u64::MAX),
+            run_timeout_ms: ms(job.run_timeout),
+            stall_timeout_ms: job.stall_timeout.map(ms),
             position: None,
             failure: job.failure,
+            cancel: job.canceled.map(|canceled| CancelView { met: canceled.met, spent_ms: ms(canceled.spent) }),
             output: None,
             output_bytes: None,
             retry_of: job.retry_of,
@@ -174,6 +193,10 @@ impl JobView {
             urls: Urls::of(job.id),
         }
     }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Urls {
@@ -194,10 +217,11 @@ impl From<Event> for EventView {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::{estimate::Source, job::FailureCode};
+    use crate::{
+        estimate::Source,
+        job::{Canceled, FailureCode},
+    };
 
     fn record() -> JobRecord {
         JobRecord {
@@ -214,10 +238,12 @@ mod tests {
             due_at: Timestamp(1000),
             start_deadline_at: None,
             run_timeout: Duration::from_secs(30),
+            stall_timeout: None,
             started_at: None,
             finished_at: None,
             worker: None,
             failure: None,
+            canceled: None,
             has_output: false,
             event_seq: EventSeq(1),
             retry_of: None,
@@ -289,6 +315,20 @@ mod tests {
         let mut view = JobView::new(job, Timestamp(3000));
         view.output = Some(output);
         check(&view, &format!("{head}{URLS}"));
+    }
+
+    #[test]
+    fn a_canceled_job_tells_what_its_cancel_met() {
+        let canceled = Some(Canceled { met: CancelMet::BetweenSteps, spent: Duration::from_millis(7) });
+        let stall_timeout = Some(Duration::from_secs(2));
+        let job = JobRecord { state: State::Canceled, canceled, stall_timeout, finished_at: Some(Timestamp(3000)), ..record() };
+        let head = concat!(
+            r#"{"id":"0190b7c0-0000-7000-8000-000000000001","state":"canceled","model":"spin","version":"1","lane":"instant","#,
+            r#""estimate":{"p50_ms":200.0,"p90_ms":300.0,"source":"hint"},"attempt":0,"failures":0,"attempts_max":3,"#,
+            r#""created_at_ms":1000,"due_at_ms":1000,"finished_at_ms":3000,"run_timeout_ms":30000,"stall_timeout_ms":2000,"#,
+            r#""cancel":{"met":"between_steps","spent_ms":7},"event_seq":1,"#
+        );
+        check(&JobView::new(job, Timestamp(3000)), &format!("{head}{URLS}"));
     }
 
     #[test]

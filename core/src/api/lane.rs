@@ -32,6 +32,12 @@ pub struct LaneView {
     pub slot_share_max: f64,
     /// Run timeout of jobs that name none, in milliseconds.
     pub run_timeout_ms: u64,
+    /// Longest step of runs whose job names no limit, in milliseconds; absent when steps have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall_timeout_ms: Option<u64>,
+    /// Start deadline of jobs that name none, in milliseconds after they are due; absent when they wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_deadline_ms: Option<u64>,
     /// Jobs that are queued and due.
     pub queued: u64,
     /// Jobs that are queued for later.
@@ -55,6 +61,8 @@ impl LaneView {
             lease_secs: lane.lease_secs,
             slot_share_max: lane.slot_share_max,
             run_timeout_ms: lane.run_timeout_ms,
+            stall_timeout_ms: lane.stall_timeout_ms,
+            start_deadline_ms: lane.start_deadline_ms,
             queued: counted.map_or(0, |counts| counts.queued),
             scheduled: counted.map_or(0, |counts| counts.scheduled),
             running: counted.map_or(0, |counts| counts.running),

@@ -51,6 +51,9 @@ macro_rules! submission {
             /// How long one attempt may run, in milliseconds; the lane's `run_timeout_ms` when absent.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub run_timeout_ms: Option<u64>,
+            /// How long one step of a run that has several may take, in milliseconds; the lane's `stall_timeout_ms` when absent.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub stall_timeout_ms: Option<u64>,
             /// How many attempts may fail before the job does.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub attempts_max: Option<u32>,
@@ -90,6 +93,7 @@ impl BatchItem {
             start_at: self.start_at,
             start_deadline_ms: self.start_deadline_ms,
             run_timeout_ms: self.run_timeout_ms,
+            stall_timeout_ms: self.stall_timeout_ms,
             attempts_max: self.attempts_max,
         }
     }

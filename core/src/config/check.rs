@@ -2,7 +2,7 @@
 //! Which parts go together in one process is not its business (`compose/siding/src/seams.rs`).
 
 use super::Settings;
-use crate::{id::LaneName, limits};
+use crate::{id::LaneName, limits, model::versions::VersionPolicy};
 
 impl super::Server {
     /// Why this process may not listen where it is told to; nothing when it may.
@@ -30,6 +30,8 @@ impl Settings {
             ("dispatch.relay_poll_ms", self.dispatch.relay_poll_ms),
             ("dispatch.sweep_poll_ms", self.dispatch.sweep_poll_ms),
             ("dispatch.queue_messages_max", self.dispatch.queue_messages_max as u64),
+            ("worker.checkpoint_ms", self.worker.checkpoint_ms),
+            ("worker.stop_patience_ms", self.worker.stop_patience_ms),
             ("stream.heartbeat_ms", self.stream.heartbeat_ms),
             ("stream.poll_ms", self.stream.poll_ms),
             ("store.readers", u64::from(self.store.readers)),
@@ -40,6 +42,8 @@ impl Settings {
             ("broker.confirm_timeout_ms", self.broker.confirm_timeout_ms),
             ("broker.unconfirmed_max", self.broker.unconfirmed_max as u64),
             ("dispatch.lost_after_ms", self.dispatch.lost_after_ms),
+            ("worker.model_rest_ms", self.worker.model_rest_ms),
+            ("worker.intra_threads", self.worker.intra_threads as u64),
             ("broker.deliveries_max", u64::from(self.broker.deliveries_max)),
         ];
         wrong.extend(positive.into_iter().filter(|(_, value)| *value == 0).map(|(key, _)| (key, "must be above 0".to_owned())));
@@ -53,12 +57,16 @@ impl Settings {
                 wrong.push((key, format!("must begin with {}, or be empty", schemes[0])));
             }
         }
+        let unknown = self.worker.providers.0.iter().find(|name| !["cuda", "tensorrt", "cpu"].contains(&name.as_str()));
+        wrong.extend(unknown.map(|name| ("worker.providers", format!("{name} is none of cuda, tensorrt, cpu"))));
         let region = &self.broker.region;
         // It stands beside the lane's name in a queue's name, and follows the same rules.
         let as_name = region.parse::<LaneName>().err().map(|error| error.problem);
         let too_long =
             (region.len() > limits::REGION_BYTES_MAX).then(|| format!("must have at most {} bytes", limits::REGION_BYTES_MAX));
         wrong.extend(as_name.or(too_long).map(|what| ("broker.region", what)));
+        let policy = self.models.versions.parse::<VersionPolicy>();
+        wrong.extend(policy.err().map(|error| ("models.versions", error.to_string())));
         wrong.extend(self.lanes().err().map(|error| ("lanes", error.to_string())));
         wrong
     }

@@ -22,11 +22,17 @@ pub enum EventKind {
     Started,
     /// How far the attempt is. Data: done, total when known.
     Progress,
-    /// A piece of output before the end. Data: the piece. Void when a later `retrying` or `interrupted` event follows.
+    /// A piece of output before the end. Data: the piece. Void when `retrying` or `interrupted` follows without a `checkpoint` in between,
+    /// or `restarted` follows.
     Output,
-    /// The attempt failed or was lost and another one will follow. Data: code, message, due_at_ms. Outputs before it are void.
+    /// The state of the computation was saved. Data: done, total when known, bytes. Outputs before it stand.
+    Checkpoint,
+    /// The attempt could not go on from the checkpoint and began from nothing. Data: reason. Outputs before it are void.
+    Restarted,
+    /// The attempt failed or was lost and another one will follow. Data: code, message, due_at_ms. Outputs since the newest `checkpoint`
+    /// are void.
     Retrying,
-    /// The attempt was handed back without having failed. Data: reason. Outputs before it are void.
+    /// The attempt was handed back without having failed. Data: reason. Outputs since the newest `checkpoint` are void.
     Interrupted,
     /// The caller cancelled; the computation is being stopped.
     Cancelling,
@@ -42,11 +48,13 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Queued,
         Self::Started,
         Self::Progress,
         Self::Output,
+        Self::Checkpoint,
+        Self::Restarted,
         Self::Retrying,
         Self::Interrupted,
         Self::Cancelling,
@@ -64,6 +72,8 @@ impl EventKind {
             Self::Started => "started",
             Self::Progress => "progress",
             Self::Output => "output",
+            Self::Checkpoint => "checkpoint",
+            Self::Restarted => "restarted",
             Self::Retrying => "retrying",
             Self::Interrupted => "interrupted",
             Self::Cancelling => "cancelling",

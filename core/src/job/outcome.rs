@@ -1,9 +1,10 @@
 //! What one attempt ends as. A worker decides it once and hands it to the recorder; it never changes afterwards.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::CancelMet;
 use crate::{clock::Timestamp, id::Invalid, limits, store::Payload};
 
 /// Why a job failed, in a word that callers may branch on. New words may be added; a word never changes its meaning.
@@ -18,8 +19,12 @@ pub enum FailureCode {
     RuntimeError,
     /// The run panicked; it cost this job, not the worker.
     Panicked,
+    /// The model's process crashed, or had to be killed; it cost this job, not the worker.
+    ModelCrashed,
     /// The run passed its `run_timeout_ms`. Not tried again: the next run would pass it as well.
     RunTimeout,
+    /// A step of the run took longer than its `stall_timeout_ms`.
+    Stalled,
     /// The output is larger than a job may return.
     OutputTooLarge,
     /// The worker died or lost its lease while it ran this job.
@@ -28,12 +33,14 @@ pub enum FailureCode {
 
 impl FailureCode {
     /// Every code.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::BadInput,
         Self::ModelUnavailable,
         Self::RuntimeError,
         Self::Panicked,
+        Self::ModelCrashed,
         Self::RunTimeout,
+        Self::Stalled,
         Self::OutputTooLarge,
         Self::WorkerLost,
     ];
@@ -46,7 +53,9 @@ impl FailureCode {
             Self::ModelUnavailable => "model_unavailable",
             Self::RuntimeError => "runtime_error",
             Self::Panicked => "panicked",
+            Self::ModelCrashed => "model_crashed",
             Self::RunTimeout => "run_timeout",
+            Self::Stalled => "stalled",
             Self::OutputTooLarge => "output_too_large",
             Self::WorkerLost => "worker_lost",
         }
@@ -57,7 +66,12 @@ impl FailureCode {
     pub fn is_transient(self) -> bool {
         match self {
             Self::BadInput | Self::OutputTooLarge | Self::RunTimeout => false,
-            Self::ModelUnavailable | Self::RuntimeError | Self::Panicked | Self::WorkerLost => true,
+            Self::ModelUnavailable
+            | Self::RuntimeError
+            | Self::Panicked
+            | Self::ModelCrashed
+            | Self::Stalled
+            | Self::WorkerLost => true,
         }
     }
 }
@@ -108,6 +122,8 @@ pub enum InterruptReason {
     Drain,
     /// The worker claimed it ahead and could not start it soon.
     NotStarted,
+    /// The model has crashed too often there and is not loaded for a while.
+    ModelResting,
 }
 
 impl InterruptReason {
@@ -117,6 +133,16 @@ impl InterruptReason {
         match self {
             Self::Drain => "drain",
             Self::NotStarted => "not_started",
+            Self::ModelResting => "model_resting",
+        }
+    }
+
+    /// Whether the attempt was handed back before its model was asked for anything.
+    #[must_use]
+    pub fn is_before_start(self) -> bool {
+        match self {
+            Self::Drain => false,
+            Self::NotStarted | Self::ModelResting => true,
         }
     }
 }
@@ -137,10 +163,15 @@ pub enum Finish {
         retry_at: Option<Timestamp>,
     },
     /// The computation was stopped because the caller cancelled.
-    Stopped,
-    /// Handed back to the queue, due at once.
+    Stopped {
+        /// Where the cancel met it.
+        met: CancelMet,
+    },
+    /// Handed back to the queue.
     Interrupted {
         /// Why.
         reason: InterruptReason,
+        /// How long from the recording until it is due again.
+        due_in: Duration,
     },
 }

@@ -71,6 +71,13 @@ pub struct ModelFile {
     pub external: Vec<CheckedFile>,
 }
 
+impl ModelFile {
+    /// Whether one of the files has this name.
+    pub(super) fn has(&self, path: &str) -> bool {
+        std::iter::once(&self.model).chain(&self.external).any(|file| file.path == path)
+    }
+}
+
 /// One valid `model.toml`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -112,6 +119,13 @@ impl Manifest {
         check::parse(text)
     }
 
+    /// Every file of the version's folder that it names.
+    pub fn files(&self) -> impl Iterator<Item = &CheckedFile> {
+        let own = self.file.iter().flat_map(|file| std::iter::once(&file.model).chain(&file.external));
+        let of_text = self.text.iter().map(|text| &text.tokenizer);
+        own.chain(of_text).chain(self.stepped.iter().flat_map(stepped::Stepped::files))
+    }
+
     /// Parses a job's input as the tensors that the model takes.
     ///
     /// # Errors
@@ -126,8 +140,8 @@ impl Manifest {
         }
     }
 
-    /// Checks a job's input and returns its size, the number that `cost` multiplies: what `cost.size` names; for a scripted model
-    /// the milliseconds of a delay; else 0.
+    /// Checks a job's input and returns its size, the number that `cost` multiplies: what `cost.size` names; for a text model
+    /// its tokens as far as they can be told without a tokenizer; for a scripted model the milliseconds of a delay; else 0.
     ///
     /// # Errors
     /// Everything that is wrong; pointers are relative to the input.
@@ -150,7 +164,8 @@ pub struct Cost {
     /// Milliseconds for each unit of size.
     #[serde(default)]
     pub per_unit_ms: f64,
-    /// What the size is; without it only `base_ms` counts. For a scripted model the size is always the milliseconds of a delay.
+    /// What the size is; without it only `base_ms` counts. A text model's size is always its tokens (`text::Texts::size`), a scripted model's
+    /// the milliseconds of a delay.
     #[serde(default)]
     pub size: Option<SizeOf>,
 }

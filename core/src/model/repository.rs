@@ -4,7 +4,7 @@
 
 mod scan;
 
-use std::{cmp::Ordering, path::PathBuf, sync::Arc};
+use std::{cmp::Ordering, collections::HashMap, path::PathBuf, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
@@ -15,6 +15,7 @@ use crate::{
 };
 
 pub use scan::Error;
+use scan::Seen;
 
 /// One version that can be served.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,10 +28,29 @@ pub struct Model {
 }
 
 impl Model {
+    /// A model whose manifest was checked elsewhere, in the folder where it was found.
+    #[must_use]
+    pub fn in_folder(manifest: Manifest, folder: PathBuf) -> Self {
+        Self { manifest, folder }
+    }
+
     /// The model's file; `None` for a scripted model.
     #[must_use]
     pub fn file(&self) -> Option<PathBuf> {
         self.manifest.file.as_ref().map(|file| self.folder.join(&file.model.path))
+    }
+
+    /// `<name>/<version>`: its place in the repository.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.manifest.name, self.manifest.version)
+    }
+
+    /// The size of its files, in bytes; of one that cannot be looked at, 0.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        let size = |file: &CheckedFile| self.folder.join(&file.path).metadata().map_or(0, |found| found.len());
+        self.manifest.file.iter().flat_map(|file| std::iter::once(&file.model).chain(&file.external)).map(size).sum()
     }
 
     /// Reads one of its files whole. The bytes that are returned are the ones that were checked: nobody can exchange them in between.
@@ -94,16 +114,26 @@ pub enum Unresolved {
 /// What was found in one folder at one time.
 #[derive(Debug, Clone, Default)]
 pub struct Repository {
-    /// By name, newest version first.
-    models: Vec<Arc<Model>>,
+    /// All that can be served: by name, newest version first.
+    all: Vec<Arc<Model>>,
+    /// Those of them that new jobs get, in the same order.
+    served: Vec<Arc<Model>>,
     broken: Vec<Broken>,
+    /// How the manifests looked from outside when they were read, by folder, for the next reading.
+    seen: HashMap<PathBuf, Seen>,
 }
 
 impl Repository {
-    /// Every version that can be served: by name, newest first.
+    /// Every version that new jobs get: by name, newest first.
     #[must_use]
     pub fn models(&self) -> &[Arc<Model>] {
-        &self.models
+        &self.served
+    }
+
+    /// Every version that can run, also those that new jobs do not get: by name, newest first.
+    #[must_use]
+    pub fn all(&self) -> &[Arc<Model>] {
+        &self.all
     }
 
     /// Every version that cannot, by folder.
@@ -112,33 +142,50 @@ impl Repository {
         &self.broken
     }
 
-    /// The version to run: the one asked for, else the newest that can be served.
+    /// The version that a new job gets: the one asked for, else the newest that is served.
     ///
     /// # Errors
     /// `Unresolved` says what there is instead.
     pub fn resolve(&self, name: &ModelName, version: Option<&ModelVersion>) -> Result<Arc<Model>, Unresolved> {
-        let mut of_name = self.models.iter().filter(|model| model.manifest.name == *name);
+        let mut of_name = of_name(&self.served, name).iter();
         let found = match version {
-            Some(version) => of_name.clone().find(|model| model.manifest.version == *version),
-            None => of_name.clone().next(),
+            Some(version) => of_name.find(|model| model.manifest.version == *version),
+            None => of_name.next(),
         };
-        if let Some(model) = found {
-            return Ok(model.clone());
-        }
+        found.cloned().ok_or_else(|| self.missing(name, version))
+    }
+
+    /// The version that an accepted job was accepted for, whether new jobs get it or not.
+    #[must_use]
+    pub fn find(&self, name: &ModelName, version: &ModelVersion) -> Option<&Arc<Model>> {
+        of_name(&self.all, name).iter().find(|model| model.manifest.version == *version)
+    }
+
+    /// Why there is nothing of that name.
+    #[must_use]
+    pub fn missing(&self, name: &ModelName, version: Option<&ModelVersion>) -> Unresolved {
         let is_asked_for = |broken: &&Broken| match (broken.folder.split_once('/'), version) {
             (Some((folder, number)), Some(version)) => folder == name.as_str() && number == version.as_str(),
             (Some((folder, _)), None) => folder == name.as_str(),
             (None, _) => false,
         };
         if let Some(broken) = self.broken.iter().find(is_asked_for) {
-            return Err(Unresolved::Broken { why: broken.why.clone() });
+            return Unresolved::Broken { why: broken.why.clone() };
         }
-        if of_name.next().is_some() {
-            let versions = self.models.iter().filter(|model| model.manifest.name == *name);
-            return Err(Unresolved::UnknownVersion { known: listed(versions.map(|model| model.manifest.version.as_str())) });
+        match of_name(&self.served, name) {
+            [] => Unresolved::UnknownModel { known: listed(self.served.iter().map(|model| model.manifest.name.as_str())) },
+            versions => {
+                Unresolved::UnknownVersion { known: listed(versions.iter().map(|model| model.manifest.version.as_str())) }
+            }
         }
-        Err(Unresolved::UnknownModel { known: listed(self.models.iter().map(|model| model.manifest.name.as_str())) })
     }
+}
+
+/// The versions of one model, in a list that is sorted by name.
+fn of_name<'a>(models: &'a [Arc<Model>], name: &ModelName) -> &'a [Arc<Model>] {
+    let start = models.partition_point(|model| model.manifest.name < *name);
+    let count = models[start..].partition_point(|model| model.manifest.name == *name);
+    &models[start..start + count]
 }
 
 /// Names, each once, at most so many that the text stays readable.

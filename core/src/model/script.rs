@@ -44,8 +44,18 @@ pub enum Script<'a> {
     },
     /// `{"op":"panic"}`: panics.
     Panic,
-    /// `{"op":"hang"}`: runs until it is stopped.
-    Hang,
+    /// `{"op":"hang","deaf":b?}`: runs until it is stopped; a deaf one for ever.
+    Hang {
+        /// Whether it does not heed its stop.
+        deaf: bool,
+    },
+    /// `{"op":"crash"}`: ends its process by SIGABRT; fails outside of a model process.
+    Crash,
+    /// `{"op":"eat","bytes":n}`: takes so much memory and gives how much it has; fails outside of a model process.
+    Eat {
+        /// How many bytes.
+        bytes: u64,
+    },
     /// `{"op":"noop"}`: does nothing; the output is `null`.
     Noop,
     /// `{"op":"stream","chunks":n}`: reports the numbers 0 to `n` - 1 as pieces of output; the output is `n`.
@@ -82,7 +92,9 @@ impl<'a> Script<'a> {
                 (Self::Fail { times, key, message: read.text("message")? }, &["times", "key", "message"])
             }
             "panic" => (Self::Panic, &[]),
-            "hang" => (Self::Hang, &[]),
+            "hang" => (Self::Hang { deaf: read.flag("deaf")? }, &["deaf"]),
+            "crash" => (Self::Crash, &[]),
+            "eat" => (Self::Eat { bytes: read.number("bytes", 1, u64::from(u32::MAX))? }, &["bytes"]),
             "noop" => (Self::Noop, &[]),
             "stream" => (Self::Stream { chunks: read.number("chunks", 0, STEPS_MAX)? }, &["chunks"]),
             "big" => (Self::Big { bytes: read.number("bytes", 2, u64::from(u32::MAX))? }, &["bytes"]),
@@ -105,7 +117,7 @@ impl<'a> Script<'a> {
     }
 }
 
-const OPS: &str = "echo, delay, fail, panic, hang, noop, stream, big";
+const OPS: &str = "echo, delay, fail, panic, hang, crash, eat, noop, stream, big";
 
 fn problem(field: &str, detail: String) -> InputProblem {
     InputProblem { pointer: join("", field), detail }
@@ -121,6 +133,14 @@ impl<'a> Reader<'a> {
         match self.fields.get(name) {
             Some(text) if !text.starts_with('"') => Err(problem(name, format!("must be a string, not {}", quoted(text)))),
             text => Ok(text),
+        }
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, InputProblem> {
+        match self.fields.get(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(text) => Err(problem(name, format!("must be true or false, not {}", quoted(text)))),
         }
     }
 
@@ -176,6 +196,12 @@ mod tests {
             (r#"{"op":"delay","ms":5,"pad":7}"#, Err("/pad")),
             (r#"{"op":"fail","times":1,"key":"k"}"#, Ok(Script::Fail { times: 1, key: "\"k\"", message: None })),
             (r#"{"op":"big","bytes":100}"#, Ok(Script::Big { bytes: 100 })),
+            (r#"{"op":"hang"}"#, Ok(Script::Hang { deaf: false })),
+            (r#"{"op":"hang","deaf":true}"#, Ok(Script::Hang { deaf: true })),
+            (r#"{"op":"hang","deaf":1}"#, Err("/deaf")),
+            (r#"{"op":"crash"}"#, Ok(Script::Crash)),
+            (r#"{"op":"eat","bytes":9}"#, Ok(Script::Eat { bytes: 9 })),
+            (r#"{"op":"eat","bytes":0}"#, Err("/bytes")),
             (r#"{"op":"stream","chunks":3}"#, Ok(Script::Stream { chunks: 3 })),
             ("7", Err("")),
             ("{}", Err("/op")),

@@ -17,13 +17,14 @@ pub(super) use tell::{Data, NewEvent};
 use std::time::Duration;
 
 use crate::{
+    blob::BlobRef,
     clock::Timestamp,
     id::{EventSeq, MessageId},
     job::{
-        Failure, FailureCode,
+        CancelMet, Canceled, Failure, FailureCode,
         state::{Change, Illegal, State},
     },
-    store::{JobRecord, Payload, Rescued},
+    store::{Checkpoint, JobRecord, Payload, Rescued},
 };
 
 /// A job with what only the store keeps of it.
@@ -39,6 +40,10 @@ pub(super) struct Stored {
     pub claimed_message: Option<MessageId>,
     /// When the caller asked for its end.
     pub cancel_requested_at: Option<Timestamp>,
+    /// What the next attempt goes on from; none of a job that is over.
+    pub checkpoint: Option<Checkpoint>,
+    /// The checkpoint's blob that this call has made useless.
+    pub released: Option<BlobRef>,
     /// The output, where this call brought one.
     pub output: Option<Payload>,
     /// Whether this call changed anything.
@@ -65,7 +70,7 @@ impl Stored {
     pub(super) fn cancel(&mut self, ledger: &mut Ledger) -> bool {
         let before = self.job.state;
         match self.apply(Change::Cancel, ledger.now) {
-            Ok(State::Canceled) => self.tell_canceled(None, ledger),
+            Ok(State::Canceled) => self.tell_canceled(CancelMet::Queued, None, ledger),
             Ok(_) if before == State::Cancelling => return false,
             Ok(_) => {
                 self.cancel_requested_at = Some(ledger.now);
@@ -86,8 +91,17 @@ impl Stored {
         } else {
             return None;
         };
+        let released = self.released.take();
         let job = &self.job;
-        Some(Rescued { job: job.id, lane: job.lane.clone(), model: job.model.clone(), state: job.state, seq: seq.ok()?, code })
+        Some(Rescued {
+            job: job.id,
+            lane: job.lane.clone(),
+            model: job.model.clone(),
+            state: job.state,
+            seq: seq.ok()?,
+            code,
+            released,
+        })
     }
 
     /// Whether it was to start by now and never has. A job that has started once has kept its deadline: a retry may come later.
@@ -105,10 +119,31 @@ impl Stored {
         Ok(self.tell(Data::Expired { start_deadline_at_ms: self.job.start_deadline_at }, ledger))
     }
 
-    /// The attempt's worker is gone: the attempt has failed, and the next one is due at once.
+    /// The attempt's worker is gone: the attempt has failed, and the next one is due at once. An attempt that had saved its state has made
+    /// progress that the next one goes on from: it does not count as failed, or a job of 45 min would end with its third worker. One that
+    /// kills its worker always at the same place saves nothing new before it, and counts.
     fn lose(&mut self, ledger: &mut Ledger) -> Result<EventSeq, Illegal> {
         let failure = Failure::new(FailureCode::WorkerLost, "the worker was lost while it ran this job");
+        if self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.attempt == self.job.attempt) {
+            return self.requeue(failure, ledger.now, None, ledger);
+        }
         self.fail(failure, Some(ledger.now), None, ledger)
+    }
+
+    /// Another attempt follows at `due_at`; canceled if the caller asked for it. Whether it counts was decided.
+    fn requeue(
+        &mut self,
+        failure: Failure,
+        due_at: Timestamp,
+        run: Option<Duration>,
+        ledger: &mut Ledger,
+    ) -> Result<EventSeq, Illegal> {
+        if self.apply(Change::Requeue, ledger.now)? == State::Canceled {
+            return Ok(self.tell_canceled(CancelMet::OtherEnd, run, ledger));
+        }
+        self.job.due_at = due_at;
+        let data = Data::Retrying { code: failure.code, message: failure.message, due_at_ms: due_at, run_ms: run.map(tell::ms) };
+        Ok(self.tell(data, ledger))
     }
 
     /// The attempt has failed: requeued for `retry_at` while attempts are left, else failed; canceled if the caller asked for it.
@@ -121,22 +156,19 @@ impl Stored {
     ) -> Result<EventSeq, Illegal> {
         let failures = self.job.failures + 1;
         let retry_at = retry_at.filter(|_| failures < self.job.attempts_max);
-        let state = self.apply(if retry_at.is_some() { Change::Requeue } else { Change::Fail }, ledger.now)?;
-        if state == State::Canceled {
-            return Ok(self.tell_canceled(run, ledger));
+        if let Some(due_at) = retry_at {
+            let seq = self.requeue(failure, due_at, run, ledger)?;
+            if self.job.state == State::Queued {
+                self.job.failures = failures;
+            }
+            return Ok(seq);
+        }
+        if self.apply(Change::Fail, ledger.now)? == State::Canceled {
+            return Ok(self.tell_canceled(CancelMet::OtherEnd, run, ledger));
         }
         self.job.failures = failures;
-        let (code, message, run_ms) = (failure.code, failure.message.clone(), run.map(tell::ms));
-        let data = match retry_at {
-            Some(due_at) => {
-                self.job.due_at = due_at;
-                Data::Retrying { code, message, due_at_ms: due_at, run_ms }
-            }
-            None => {
-                self.job.failure = Some(failure);
-                Data::Failed { code, message, run_ms }
-            }
-        };
+        self.job.failure = Some(failure.clone());
+        let data = Data::Failed { code: failure.code, message: failure.message, run_ms: run.map(tell::ms) };
         Ok(self.tell(data, ledger))
     }
 
@@ -154,16 +186,24 @@ impl Stored {
         }
         if state.is_terminal() {
             self.job.finished_at = Some(now);
+            self.release_checkpoint();
         }
         Ok(state)
     }
 
-    fn tell_canceled(&mut self, run: Option<Duration>, ledger: &mut Ledger) -> EventSeq {
-        let data = match self.cancel_requested_at {
-            Some(at) => Data::canceled_running(ledger.now.since(at), run),
-            None => Data::canceled_queued(),
-        };
-        self.tell(data, ledger)
+    /// Nothing goes on from the checkpoint any more.
+    fn release_checkpoint(&mut self) {
+        if let Some(checkpoint) = self.checkpoint.take() {
+            self.released = Some(checkpoint.blob);
+        }
+    }
+
+    fn tell_canceled(&mut self, met: CancelMet, run: Option<Duration>, ledger: &mut Ledger) -> EventSeq {
+        let stopped_after = self.cancel_requested_at.map(|at| ledger.now.since(at));
+        let computed = stopped_after.unwrap_or_default().min(run.unwrap_or(Duration::MAX));
+        let canceled = Canceled { met, spent: if met.was_computing() { computed } else { Duration::ZERO } };
+        self.job.canceled = Some(canceled);
+        self.tell(Data::canceled(canceled, stopped_after, run), ledger)
     }
 
     fn tell(&mut self, data: Data, ledger: &mut Ledger) -> EventSeq {

@@ -7,7 +7,8 @@ use crate::{
     clock::Timestamp,
     estimate::Estimate,
     id::{Attempt, EventSeq, IdempotencyKey, JobId, LaneName, MessageId, ModelName, ModelVersion, WorkerId},
-    job::{Failure, FailureCode, Finish, State},
+    job::{Canceled, Failure, FailureCode, State},
+    store::Checkpoint,
 };
 
 /// An input or output: JSON text in the row when small, a blob when not.
@@ -46,6 +47,8 @@ pub struct NewJob {
     pub start_deadline: Option<Duration>,
     /// How long one attempt may run.
     pub run_timeout: Duration,
+    /// How long one step of it may take; `None` for no limit.
+    pub stall_timeout: Option<Duration>,
     /// The job that this one runs again. That job is marked with this one in the same transaction.
     pub retry_of: Option<JobId>,
     /// W3C trace context of the submission.
@@ -116,6 +119,8 @@ pub struct JobRecord {
     pub start_deadline_at: Option<Timestamp>,
     /// How long one attempt may run.
     pub run_timeout: Duration,
+    /// How long one step of it may take.
+    pub stall_timeout: Option<Duration>,
     /// When its newest attempt started.
     pub started_at: Option<Timestamp>,
     /// When it ended; set exactly when the state is terminal.
@@ -124,6 +129,8 @@ pub struct JobRecord {
     pub worker: Option<WorkerId>,
     /// Why it failed; set exactly when the state is `failed`.
     pub failure: Option<Failure>,
+    /// What its cancel met; set exactly when the state is `canceled`, except where an older version ended it.
+    pub canceled: Option<Canceled>,
     /// Whether it has an output.
     pub has_output: bool,
     /// Its newest event.
@@ -180,6 +187,8 @@ pub struct Cancelled {
     pub job: JobRecord,
     /// Whether this call changed anything; a second cancel, or one after the end, does not.
     pub changed: bool,
+    /// The checkpoint's blob that nothing refers to any more.
+    pub released: Option<BlobRef>,
 }
 
 /// A due, unpublished job.
@@ -237,7 +246,7 @@ pub enum Claimed {
 }
 
 /// Why a claim was not granted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Skip {
     /// There is no such job.
     Unknown,
@@ -249,6 +258,8 @@ pub enum Skip {
         state: State,
         /// The number of the event that says so.
         seq: EventSeq,
+        /// The checkpoint's blob that nothing refers to any more.
+        released: Option<BlobRef>,
     },
     /// Another claim holds it under a live lease, and nothing says that its worker is lost.
     Held,
@@ -275,6 +286,10 @@ pub struct Work {
     pub estimate: Estimate,
     /// How long it may run.
     pub run_timeout: Duration,
+    /// How long one step may take.
+    pub stall_timeout: Option<Duration>,
+    /// What it goes on from.
+    pub checkpoint: Option<Checkpoint>,
     /// How many attempts have failed before.
     pub failures: u32,
     /// How many may.
@@ -311,55 +326,6 @@ pub enum Extended {
     Lost,
 }
 
-/// One thing that an attempt did.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Record {
-    /// The job.
-    pub job: JobId,
-    /// The fence.
-    pub attempt: Attempt,
-    /// What it did.
-    pub change: RecordChange,
-}
-
-/// What an attempt did.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RecordChange {
-    /// It got this far.
-    Progress {
-        /// Units done.
-        done: u64,
-        /// Units in all, when known.
-        total: Option<u64>,
-    },
-    /// It produced a piece of output: JSON text of at most `limits::INLINE_BYTES_MAX`.
-    Output {
-        /// The piece.
-        chunk: Arc<str>,
-    },
-    /// It ended.
-    Finish {
-        /// How.
-        finish: Finish,
-        /// How long the computation took, measured by the worker.
-        run: Duration,
-    },
-}
-
-/// What became of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recorded {
-    /// Committed.
-    Done {
-        /// The job's state after it.
-        state: State,
-        /// The number of the event that tells it.
-        seq: EventSeq,
-    },
-    /// Refused: the attempt is not the job's newest, or the job is not running. Throw the result away.
-    Fenced,
-}
-
 /// A job that the sweep moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rescued {
@@ -375,4 +341,6 @@ pub struct Rescued {
     pub seq: EventSeq,
     /// `WorkerLost` for a lease that was over; `None` for a start deadline.
     pub code: Option<FailureCode>,
+    /// The checkpoint's blob that nothing refers to any more.
+    pub released: Option<BlobRef>,
 }

@@ -2,17 +2,21 @@
 //! which columns there are and how a field is spelled in SQL; what cannot be read back is `Broken`, never a default. It does no I/O
 //! and knows no database.
 
+mod update;
+
 use std::{sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{DueJob, Error, JobRecord, Lease, NewJob, Payload, Publication, decide::Stored};
+pub(super) use update::JobUpdate;
+
+use super::{Checkpoint, DueJob, Error, JobRecord, Lease, NewJob, Payload, Publication, decide::Stored};
 use crate::{
-    blob::hex,
+    blob::{BlobRef, hex},
     clock::Timestamp,
     estimate::{self, Estimate},
     id::{Attempt, EventSeq, IdempotencyKey, JobId, LaneName, MessageId, ModelName, ModelVersion, WorkerId},
-    job::{Failure, FailureCode, State},
+    job::{CancelMet, Canceled, Failure, FailureCode, State},
     limits,
 };
 
@@ -26,7 +30,9 @@ macro_rules! job_array {
             "(j.id, j.model, j.version, j.lane, j.state, j.attempt, j.failures, j.attempts_max, j.event_seq, \
              j.created_at, j.due_at, j.published_at, j.start_deadline_at, j.run_timeout_ms, j.started_at, j.finished_at, \
              j.worker, j.lease_until, j.claimed_message, j.cancel_requested_at, j.failure_code, j.failure_message, j.p50_ms, \
-             j.p90_ms, j.estimate_source, j.retry_of, j.traceparent, j.retried_by, j.dropped_at)"
+             j.p90_ms, j.estimate_source, j.retry_of, j.traceparent, j.retried_by, j.dropped_at, \
+             j.stall_timeout_ms, j.cancel_met, j.cancel_spent_ms, j.checkpoint_blob, j.checkpoint_done, j.checkpoint_total, \
+             j.checkpoint_attempt, j.checkpoint_seq)"
         )
     };
 }
@@ -72,10 +78,42 @@ pub(super) struct JobRow {
     traceparent: Option<String>,
     retried_by: Option<JobId>,
     dropped_at: Option<Timestamp>,
+    stall_timeout_ms: Option<u64>,
+    cancel_met: Option<CancelMet>,
+    cancel_spent_ms: Option<u64>,
+    #[serde(deserialize_with = "blob")]
+    checkpoint_blob: Option<BlobRef>,
+    checkpoint_done: Option<u64>,
+    checkpoint_total: Option<u64>,
+    checkpoint_attempt: Option<Attempt>,
+    checkpoint_seq: Option<EventSeq>,
+}
+
+fn blob<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BlobRef>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
+}
+
+impl JobRow {
+    /// The schema does not hold that its columns are set together; what is not whole is no checkpoint.
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        Some(Checkpoint {
+            blob: self.checkpoint_blob.clone()?,
+            done: self.checkpoint_done?,
+            total: self.checkpoint_total,
+            attempt: self.checkpoint_attempt?,
+            after_seq: self.checkpoint_seq?,
+        })
+    }
+
+    fn canceled(&self) -> Option<Canceled> {
+        Some(Canceled { met: self.cancel_met?, spent: Duration::from_millis(self.cancel_spent_ms?) })
+    }
 }
 
 impl From<JobRow> for Stored {
     fn from(row: JobRow) -> Self {
+        let (checkpoint, canceled) = (row.checkpoint(), row.canceled());
         let failure = row.failure_code.zip(row.failure_message).map(|(code, message)| Failure { code, message });
         let job = JobRecord {
             id: row.id,
@@ -91,10 +129,12 @@ impl From<JobRow> for Stored {
             due_at: row.due_at,
             start_deadline_at: row.start_deadline_at,
             run_timeout: Duration::from_millis(row.run_timeout_ms),
+            stall_timeout: row.stall_timeout_ms.map(Duration::from_millis),
             started_at: row.started_at,
             finished_at: row.finished_at,
             worker: row.worker,
             failure,
+            canceled,
             // The schema holds that exactly the succeeded jobs have one.
             has_output: row.state == State::Succeeded,
             event_seq: row.event_seq,
@@ -109,6 +149,8 @@ impl From<JobRow> for Stored {
             claimed_message: row.claimed_message,
             published_at: row.published_at,
             cancel_requested_at: row.cancel_requested_at,
+            checkpoint,
+            released: None,
             output: None,
             changed: false,
         }
@@ -166,6 +208,7 @@ pub(super) struct JobInsert<'a> {
     due_at: Timestamp,
     start_deadline_at: Option<Timestamp>,
     run_timeout_ms: i64,
+    stall_timeout_ms: Option<i64>,
     p50_ms: f64,
     p90_ms: f64,
     estimate_source: estimate::Source,
@@ -190,6 +233,7 @@ impl<'a> JobInsert<'a> {
             due_at: job.due_at,
             start_deadline_at: job.start_deadline_at,
             run_timeout_ms: ms(job.run_timeout),
+            stall_timeout_ms: job.stall_timeout.map(ms),
             p50_ms: job.estimate.p50_ms,
             p90_ms: job.estimate.p90_ms,
             estimate_source: job.estimate.source,
@@ -207,54 +251,6 @@ impl JobInsert<'_> {
     /// The order in which a group takes keys and ids: groups that share some wait for each other, never in a circle.
     pub(super) fn taking_order(&self) -> (Option<&str>, JobId) {
         (self.idempotency_key, self.id)
-    }
-}
-
-/// A changed job, as the update statement reads it: all that a change of state may touch.
-#[derive(Serialize)]
-pub(super) struct JobUpdate<'a> {
-    id: JobId,
-    state: &'static str,
-    attempt: Attempt,
-    failures: u32,
-    event_seq: EventSeq,
-    due_at: Timestamp,
-    published_at: Option<Timestamp>,
-    started_at: Option<Timestamp>,
-    finished_at: Option<Timestamp>,
-    worker: Option<WorkerId>,
-    lease_until: Option<Timestamp>,
-    claimed_message: Option<MessageId>,
-    cancel_requested_at: Option<Timestamp>,
-    failure_code: Option<&'static str>,
-    failure_message: Option<&'a str>,
-    output: Option<&'a str>,
-    output_blob: Option<String>,
-}
-
-impl<'a> JobUpdate<'a> {
-    pub(super) fn of(stored: &'a Stored) -> Self {
-        let job = &stored.job;
-        let (output, output_blob) = columns(stored.output.as_ref());
-        Self {
-            id: job.id,
-            state: job.state.as_str(),
-            attempt: job.attempt,
-            failures: job.failures,
-            event_seq: job.event_seq,
-            due_at: job.due_at,
-            published_at: stored.published_at,
-            started_at: job.started_at,
-            finished_at: job.finished_at,
-            worker: job.worker,
-            lease_until: stored.lease_until,
-            claimed_message: stored.claimed_message,
-            cancel_requested_at: stored.cancel_requested_at,
-            failure_code: job.failure.as_ref().map(|failure| failure.code.as_str()),
-            failure_message: job.failure.as_ref().map(|failure| failure.message.as_str()),
-            output,
-            output_blob,
-        }
     }
 }
 

@@ -2,6 +2,8 @@
 //! and are bounded: lanes and models are configuration, everything else is an enum. One `Metrics` per process part, passed by
 //! handle, so that two systems in one test do not count into each other.
 
+mod models;
+
 use std::time::Duration;
 
 use opentelemetry::{
@@ -93,9 +95,22 @@ impl DealtWith {
     }
 }
 
+/// Where a checkpoint was refused, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckpointRefused {
+    /// The blob store did not take it: the run goes on without.
+    Write,
+    /// The state is larger than one may be: the run goes on without.
+    TooLarge,
+    /// A run could not go on from it and began from nothing.
+    Read,
+}
+
 /// Every instrument. Cheap to use from any thread.
 #[derive(Debug)]
 pub struct Metrics {
+    /// Those of models.
+    pub models: models::Models,
     registry: Registry,
     /// Keeps the reader alive; dropped with the handle.
     _provider: SdkMeterProvider,
@@ -121,6 +136,12 @@ pub struct Metrics {
     unreadable: Counter<u64>,
     dead_letters: Counter<u64>,
     dead_letters_kept: Gauge<u64>,
+    checkpoints: Counter<u64>,
+    checkpoint_bytes: Counter<u64>,
+    checkpoint_seconds: Histogram<f64>,
+    checkpoints_refused: Counter<u64>,
+    model_crashes: Counter<u64>,
+    model_loads_refused: Counter<u64>,
 }
 
 /// Upper bounds of the wait and run histograms, in seconds: lanes reach from milliseconds to hours.
@@ -173,6 +194,20 @@ impl Metrics {
             unreadable: count("siding_messages_unreadable", "Messages that were set aside because they cannot be read."),
             dead_letters: count("siding_dead_letters", "Dead letters that were read back, by what was done."),
             dead_letters_kept: gauge(&meter, "siding_dead_letters_kept", "Dead letters that nobody can read."),
+            checkpoints: count("siding_checkpoints", "Checkpoints written."),
+            checkpoint_bytes: count("siding_checkpoint_bytes", "Bytes of checkpoints written."),
+            checkpoint_seconds: seconds(
+                &meter,
+                "siding_checkpoint_seconds",
+                "Writing of one checkpoint, for which its run waits.",
+            ),
+            checkpoints_refused: count("siding_checkpoints_refused", "Checkpoints that were not taken, or not gone on from."),
+            model_crashes: count("siding_model_crashes", "Model processes that crashed or had to be killed, by model."),
+            model_loads_refused: count(
+                "siding_model_loads_refused",
+                "Loads refused because the model has crashed too often, by model.",
+            ),
+            models: models::Models::new(&meter),
             registry,
             _provider: provider,
         }
@@ -291,6 +326,33 @@ impl Metrics {
         self.dead_letters_kept.record(letters, &[]);
     }
 
+    /// A checkpoint was written, which took the run so long.
+    pub fn checkpoint_written(&self, bytes: u64, took: Duration) {
+        self.checkpoints.add(1, &[]);
+        self.checkpoint_bytes.add(bytes, &[]);
+        self.checkpoint_seconds.record(took.as_secs_f64(), &[]);
+    }
+
+    /// A checkpoint was refused.
+    pub fn checkpoint_refused(&self, at: CheckpointRefused) {
+        let at = match at {
+            CheckpointRefused::Write => "write",
+            CheckpointRefused::TooLarge => "too_large",
+            CheckpointRefused::Read => "read",
+        };
+        self.checkpoints_refused.add(1, &[KeyValue::new("at", at)]);
+    }
+
+    /// The process of a model crashed, or had to be killed.
+    pub fn model_crashed(&self, model: &ModelName) {
+        self.model_crashes.add(1, &[label("model", model.as_str())]);
+    }
+
+    /// A model was not loaded because it has crashed too often.
+    pub fn model_load_refused(&self, model: &ModelName) {
+        self.model_loads_refused.add(1, &[label("model", model.as_str())]);
+    }
+
     /// A stream opened (`1`) or closed (`-1`).
     pub fn streams_changed(&self, by: i64) {
         self.streams.add(by, &[]);
@@ -310,81 +372,4 @@ fn gauge(meter: &Meter, name: &'static str, about: &'static str) -> Gauge<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_counted_is_what_prometheus_reads() {
-        let metrics = Metrics::new();
-        let lane: LaneName = "instant".parse().expect("name");
-        metrics.submitted(&lane);
-        metrics.submitted(&lane);
-        metrics.waited(&lane, Duration::from_millis(3));
-        let text = metrics.render();
-        assert!(text.contains("siding_jobs_submitted_total{lane=\"instant\"} 2"), "{text}");
-        assert!(text.contains("siding_job_wait_seconds_count{lane=\"instant\"} 1"), "{text}");
-    }
-
-    /// Every instrument with a value, whatever it is.
-    fn touched() -> Metrics {
-        let metrics = Metrics::new();
-        let (lane, model) = ("instant".parse().expect("name"), "m".parse().expect("name"));
-        metrics.submitted(&lane);
-        metrics.refused("busy", 1);
-        metrics.finished(&lane, &model, State::Succeeded);
-        metrics.dealt_with(&lane, DealtWith::Dropped);
-        metrics.attempt(&lane, AttemptEnd::Succeeded);
-        metrics.published(Source::Relay, PublishOutcome::Confirmed, 1);
-        metrics.skipped("held");
-        metrics.store_error("claim");
-        metrics.waited(&lane, Duration::ZERO);
-        metrics.ran(&lane, Duration::ZERO);
-        metrics.stopped_after(Duration::ZERO);
-        metrics.unpublished(0);
-        metrics.slots(1, 2);
-        metrics.streams_changed(1);
-        metrics.broker(Standing::Connected);
-        metrics.hints_dropped(1);
-        metrics.lost_messages(1);
-        metrics.unreadable();
-        metrics.dead_letter("published");
-        metrics.dead_letters_kept(0);
-        metrics
-    }
-
-    /// `name | type | labels` of every metric in Prometheus' text.
-    fn told(text: &str) -> Vec<String> {
-        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
-        let row = |(name, kind): (&str, &str)| {
-            let sample = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-            let inside = sample.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(labels, _)| labels);
-            let names = inside.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name);
-            let labels: Vec<_> = names.filter(|name| *name != "le").map(|name| format!("`{name}`")).collect();
-            format!("`{name}` | {kind} | {}", if labels.is_empty() { "none".into() } else { labels.join(", ") })
-        };
-        types.map(row).collect()
-    }
-
-    #[test]
-    fn every_metric_of_the_code_is_in_the_document_and_no_other() {
-        let mut rendered = told(&touched().render());
-        rendered.sort();
-        let page = include_str!("../../../docs/telemetry.md");
-        let marked = page.split("<!-- metrics:begin -->").nth(1).and_then(|rest| rest.split("<!-- metrics:end -->").next());
-        let rows = marked.expect("the table is marked").lines().filter(|line| line.starts_with("| `"));
-        let mut documented: Vec<_> = rows.map(|row| row.trim_matches(['|', ' ']).rsplit_once(" | ").expect("cells").0).collect();
-        documented.sort_unstable();
-        assert_eq!(documented, rendered);
-    }
-
-    #[test]
-    fn no_metric_of_the_code_is_left_untouched() {
-        let code = include_str!("metrics.rs").split("#[cfg(test)]").next().unwrap_or_default();
-        let names: Vec<&str> = code.split('"').filter(|text| text.starts_with("siding_") && !text.contains(' ')).collect();
-        assert!(names.len() > 10, "the names were found");
-        let text = touched().render();
-        for name in names {
-            assert!(text.contains(&format!("# TYPE {name}")), "{name} is not in:\n{text}");
-        }
-    }
-}
+mod tests;

@@ -19,10 +19,15 @@ const TENSOR_FIELDS: [&str; 3] = ["shape", "datatype", "data"];
 /// Everything that is wrong: at most one problem for each tensor, and one for each tensor that is not declared.
 pub fn parse_input(json: &str, specs: &[TensorSpec]) -> Result<Tensors, Vec<InputProblem>> {
     let fields = Fields::parse(json, "", limits::TENSORS_MAX).map_err(|problem| vec![problem])?;
+    parse_fields(&fields, specs, &[])
+}
+
+/// The same for an object that is already taken apart and also has fields that are no tensors: `others`.
+pub(crate) fn parse_fields(fields: &Fields<'_>, specs: &[TensorSpec], others: &[&str]) -> Result<Tensors, Vec<InputProblem>> {
     let mut problems = Vec::new();
-    let known = || specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ");
+    let known = || specs.iter().map(|spec| spec.name.as_str()).chain(others.iter().copied()).collect::<Vec<_>>().join(", ");
     for name in fields.names() {
-        if !specs.iter().any(|spec| spec.name == name) {
+        if !specs.iter().any(|spec| spec.name == name) && !others.contains(&name) {
             problems.push(InputProblem {
                 pointer: join("", name),
                 detail: format!("is not an input of the model; it takes {}", known()),

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use half::f16;
+use serde::Serialize;
 
 use super::{TensorData, Tensors, each};
 use crate::limits;
@@ -26,9 +27,21 @@ pub fn write_output(tensors: &Tensors) -> Result<String, OutputTooLarge> {
     write_bounded(tensors, limits::OUTPUT_BYTES_MAX)
 }
 
+/// Writes an output of another form than tensors. Its maps must have text as keys.
+///
+/// # Errors
+/// `OutputTooLarge` above `limits::OUTPUT_BYTES_MAX`; no more than that is ever held.
+pub fn write_json(output: &impl Serialize) -> Result<String, OutputTooLarge> {
+    bounded(limits::OUTPUT_BYTES_MAX, |out| Ok(serde_json::to_writer(out, output)?))
+}
+
 fn write_bounded(tensors: &Tensors, bytes_max: usize) -> Result<String, OutputTooLarge> {
+    bounded(bytes_max, |out| write_all(out, tensors))
+}
+
+fn bounded(bytes_max: usize, write: impl FnOnce(&mut Bounded) -> io::Result<()>) -> Result<String, OutputTooLarge> {
     let mut out = Bounded { text: Vec::new(), bytes: 0, bytes_max };
-    write_all(&mut out, tensors).expect("writing to memory cannot fail");
+    write(&mut out).expect("writing to memory cannot fail");
     if out.bytes > bytes_max {
         return Err(OutputTooLarge { bytes: out.bytes, max: bytes_max });
     }

@@ -3,25 +3,25 @@
 
 /// Bounds of one walk.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     /// Deepest nesting.
-    pub(super) rank_max: usize,
+    pub(crate) rank_max: usize,
     /// Most elements.
-    pub(super) elements_max: usize,
+    pub(crate) elements_max: usize,
 }
 
 /// Where a walk stopped and why.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(crate) struct Fault {
     /// Positions in the nested arrays, outermost first.
-    pub(super) indices: Vec<usize>,
+    pub(crate) indices: Vec<usize>,
     /// What is wrong and what would be right.
-    pub(super) detail: String,
+    pub(crate) detail: String,
 }
 
 /// Walks `text`, which must be valid JSON, and returns the length of the arrays at each depth: empty for a bare element. All arrays
 /// of one depth must have the same length and all elements the same depth. Stops at the first element that `element` refuses.
-pub(super) fn scan(text: &str, bounds: Bounds, mut element: impl FnMut(&str) -> Result<(), String>) -> Result<Vec<usize>, Fault> {
+pub(crate) fn scan(text: &str, bounds: Bounds, mut element: impl FnMut(&str) -> Result<(), String>) -> Result<Vec<usize>, Fault> {
     let mut walk = Walk { bounds, indices: Vec::new(), lengths: Vec::new(), leaf_depth: None, elements: 0 };
     let mut rest = text.trim_ascii_start();
     while let Some(first) = rest.bytes().next() {

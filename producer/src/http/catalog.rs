@@ -6,7 +6,10 @@ use axum::{Json, extract::State};
 use siding_core::{
     api::{BrokenView, CostView, DimensionView, LaneList, LaneView, ModelList, ModelView, TensorView, path::ModelPath},
     id::ModelName,
-    model::repository::{Broken, Model, Repository},
+    model::{
+        catalog,
+        repository::{Broken, Model},
+    },
     problem::{Code, Problem},
     retry::{Policy, retry},
     tensor::{Dim, TensorSpec},
@@ -14,12 +17,13 @@ use siding_core::{
 
 use super::{Catalog, ProducerState};
 
-impl Catalog for Repository {
+impl Catalog for catalog::Catalog {
     fn list(&self) -> ModelList {
+        let repository = self.current();
         let broken = |broken: &Broken| BrokenView { folder: broken.folder.clone(), error: broken.why.clone() };
         ModelList {
-            models: self.models().iter().map(|model| view(model)).collect(),
-            broken: self.broken().iter().map(broken).collect(),
+            models: repository.models().iter().map(|model| view(model)).collect(),
+            broken: repository.broken().iter().map(broken).collect(),
         }
     }
 }

@@ -155,6 +155,7 @@ pub(super) fn submission(request: SubmitRequest, traceparent: Option<String>) ->
         start_at: request.start_at.map(|start| start.0),
         start_deadline_ms: request.start_deadline_ms,
         run_timeout_ms: request.run_timeout_ms,
+        stall_timeout_ms: request.stall_timeout_ms,
         attempts_max: request.attempts_max,
         traceparent,
     })

@@ -19,7 +19,7 @@ use siding_core::{
     id::{JobId, LaneName, WorkerId},
     job::{Failure, FailureCode, Finish},
     limits,
-    model::repository::Repository,
+    model::{catalog::Catalog, repository::Repository},
     offload::Offload,
     problem::{Code, Problem},
     store::{Attempts, Claim, Claimed, Payload, Record, RecordChange, sqlite::SqliteStore},
@@ -70,7 +70,7 @@ impl Service {
         std::fs::create_dir_all(&version).expect("folder");
         let manifest = "name = \"script\"\nversion = \"1\"\ndescription = \"d\"\nlicense = \"MIT\"\nsource = \"\"\nrunner = \"scripted\"\ncost = { base_ms = 1 }\n";
         std::fs::write(version.join("model.toml"), manifest).expect("file");
-        let repository = Arc::new(Repository::open(&folder.path().join("models"), true).expect("repository"));
+        let catalog = Catalog::of(Repository::open(&folder.path().join("models"), true).expect("repository"));
 
         let settings = Settings::default();
         let lanes = settings.lanes().expect("valid");
@@ -99,7 +99,7 @@ impl Service {
         let parts = submitter::Parts {
             offload: offload.clone(),
             clock: clock.clone(),
-            repository: repository.clone(),
+            catalog: catalog.clone(),
             blobs: blobs.clone(),
             submissions: store.clone(),
             jobs: store.clone(),
@@ -114,7 +114,7 @@ impl Service {
             intake: Submitter::start(&drain, parts),
             reader: Reader::new(store.clone(), blobs, clock.clone(), Answers::default()),
             follower: follower.clone(),
-            catalog: repository,
+            catalog: Arc::new(catalog),
             lanes,
             bodies: Bodies::of(bodies_bytes_max, PATIENCE, offload),
             batches: Batches::default(),

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use siding_core::{
     clock::Timestamp,
-    model::repository::{Model, Repository, Unresolved},
+    model::{
+        catalog::Catalog,
+        repository::{Model, Unresolved},
+    },
     tensor::InputProblem,
 };
 
@@ -26,7 +29,7 @@ pub(super) struct Fitting {
 
 /// What is needed to say whether a submission fits.
 pub(super) struct Fitter {
-    pub repository: Arc<Repository>,
+    pub catalog: Catalog,
     /// The time of the request.
     pub now: Timestamp,
 }
@@ -45,7 +48,7 @@ impl Fitter {
 
     fn resolve(&self, submission: &Submission) -> Result<Arc<Model>, Refusal> {
         let model = submission.model.clone();
-        self.repository.resolve(&model, submission.version.as_ref()).map_err(|unresolved| match unresolved {
+        self.catalog.current().resolve(&model, submission.version.as_ref()).map_err(|unresolved| match unresolved {
             Unresolved::UnknownModel { known } => Refusal::UnknownModel { model, known },
             Unresolved::UnknownVersion { known, .. } => match submission.version.clone() {
                 Some(version) => Refusal::UnknownVersion { model, version, known },

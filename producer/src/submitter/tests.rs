@@ -9,6 +9,7 @@ use siding_core::{
     broker::memory::MemoryBroker,
     clock::SystemClock,
     config::Settings,
+    model::repository::Repository,
     problem::Code,
     store::{Acceptance, DeadFilter, Dropped, Error, Page, Payload, sqlite::SqliteStore},
 };
@@ -111,7 +112,7 @@ async fn given(submissions: impl FnOnce(Arc<SqliteStore>) -> Arc<dyn Submissions
         unpublished_max: 10,
     };
     let parts = Parts {
-        repository: Arc::new(Repository::open(&folder.path().join("models"), true).expect("repository")),
+        catalog: Catalog::of(Repository::open(&folder.path().join("models"), true).expect("repository")),
         blobs: Blobs::new(objects.clone()),
         offload: Offload::new(&drain),
         submissions: submissions(store.clone()),
@@ -140,6 +141,7 @@ fn large() -> Submission {
         start_at: None,
         start_deadline_ms: None,
         run_timeout_ms: None,
+        stall_timeout_ms: None,
         attempts_max: None,
         traceparent: None,
     }

@@ -116,6 +116,7 @@ impl Service {
             start: Start::In(Duration::ZERO),
             start_deadline: None,
             run_timeout: Duration::from_secs(10),
+            stall_timeout: None,
             retry_of: None,
             traceparent: None,
         };
@@ -136,7 +137,7 @@ impl Service {
 
     async fn record(&self, job: JobId, attempt: Attempt, change: RecordChange) {
         let recorded = self.store.record(&[Record { job, attempt, change }]).await.expect("store");
-        let [Recorded::Done { seq, state }] = recorded.as_slice() else { panic!("fenced") };
+        let [Recorded::Done { seq, state, .. }] = recorded.as_slice() else { panic!("fenced") };
         self.hint(job, *seq, state.is_terminal());
     }
 

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use siding_worker::runtime::{LoadedModel, ModelRuntime, onnx::Onnx};
+use siding_worker::runtime::{
+    LoadedModel, ModelRuntime,
+    onnx::{Onnx, Options},
+};
 
 use super::{committed, model, run, runtimes};
 
@@ -69,10 +72,39 @@ fn duration_is_linear_in_the_iterations() {
 
 #[test]
 fn the_report_says_what_is_in_use_and_what_is_not() {
-    let onnx = Onnx::open("", &["tensorrt", "cpu"]).expect("run `make setup`");
+    let onnx = Onnx::open("", &["tensorrt", "npu", "cpu"]).expect("run `make setup`");
     let report = onnx.report();
     assert_eq!((report.name.as_str(), report.providers_active), ("onnxruntime", vec!["cpu".to_owned()]));
     assert!(report.version.starts_with("1."), "{}", report.version);
     assert!(std::path::Path::new(&report.library).is_absolute(), "{}", report.library);
-    assert_eq!(report.providers_refused, [("tensorrt".to_owned(), "not supported; supported: cpu".to_owned())]);
+    let [(first, why), second] = &report.providers_refused[..] else { panic!("two: {:?}", report.providers_refused) };
+    assert!(first == "tensorrt" && !why.is_empty(), "the library of the CPU has none: {why}");
+    assert_eq!(*second, ("npu".to_owned(), "not supported; supported: cuda, tensorrt, cpu".to_owned()));
+}
+
+#[test]
+fn a_provider_that_cannot_be_used_is_passed_over_unless_it_is_required() {
+    let mut settings = siding_core::config::Settings::default();
+    settings.worker.providers.0 = vec!["cuda".into()];
+    for is_required in [false, true] {
+        settings.worker.providers_required = is_required;
+        let onnx = Onnx::with("", Options::of(&settings)).expect("run `make setup`");
+        println!("refused: {:?}", onnx.report().providers_refused);
+        match (is_required, onnx.load(&model(&committed(), "spin"))) {
+            (false, Ok(mut spin)) => drop(run(&mut *spin, &input(&[[1.0; 64]], 1)).expect("the CPU computes")),
+            (true, Err(error)) => assert!(error.why.contains("cuda is required"), "{error}"),
+            (_, loaded) => panic!("required: {is_required}, loaded: {}", loaded.is_ok()),
+        }
+    }
+}
+
+#[test]
+fn a_wish_for_more_threads_is_heeded_and_changes_no_result() {
+    let mut settings = siding_core::config::Settings::default();
+    settings.worker.intra_threads = 2;
+    let mut two =
+        Onnx::with("", Options::of(&settings)).expect("run `make setup`").load(&model(&committed(), "spin")).expect("loads");
+    let mut one = runtimes().load(&model(&committed(), "spin")).expect("loads");
+    let input = input(&[[0.5; 64]], 100);
+    assert_eq!(run(&mut *two, &input), run(&mut *one, &input));
 }

@@ -8,12 +8,12 @@ use siding_core::{
     clock::Timestamp,
     estimate::{Estimate, Source},
     id::{Attempt, EventSeq, JobId},
-    job::{EventKind, State},
+    job::{CancelMet, Canceled, EventKind, State},
     store::{Acceptance, JobRecord, NewJob, Payload, Start, Submitted},
 };
 use siding_tests::harness::seams::StoreSeam;
 
-use super::given::{Given, SECOND, finish, new_job, text};
+use super::given::{Given, RUN, SECOND, finish, new_job, stopped, text};
 
 pub async fn an_accepted_job_reads_back_as_it_was_answered(seam: &StoreSeam) {
     let first = seam.queued().await;
@@ -22,6 +22,7 @@ pub async fn an_accepted_job_reads_back_as_it_was_answered(seam: &StoreSeam) {
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
         start: Start::In(5 * SECOND),
         start_deadline: Some(7 * SECOND),
+        stall_timeout: Some(3 * SECOND),
         idempotency_key: Some("key-1".parse().expect("a valid key")),
         ..new_job()
     };
@@ -40,10 +41,12 @@ pub async fn an_accepted_job_reads_back_as_it_was_answered(seam: &StoreSeam) {
         due_at: seam.now().plus(5 * SECOND),
         start_deadline_at: Some(seam.now().plus(12 * SECOND)),
         run_timeout: new.run_timeout,
+        stall_timeout: new.stall_timeout,
         started_at: None,
         finished_at: None,
         worker: None,
         failure: None,
+        canceled: None,
         has_output: false,
         event_seq: EventSeq(1),
         retry_of: Some(first),
@@ -241,6 +244,7 @@ pub async fn an_absurd_estimate_or_duration_does_not_stop_a_group(seam: &StoreSe
         start: Start::In(Duration::MAX),
         start_deadline: Some(Duration::MAX),
         run_timeout: Duration::from_millis(u64::MAX >> 1),
+        stall_timeout: None,
         ..new_job()
     };
     let jobs: Vec<NewJob> = absurd.into_iter().chain([endless]).collect();
@@ -273,13 +277,16 @@ pub async fn a_cancel_ends_what_waits_and_asks_what_runs_to_stop(seam: &StoreSea
 
 pub async fn a_canceled_event_tells_where_the_cancel_met_the_job(seam: &StoreSeam) {
     let waiting = seam.in_state(State::Canceled).await;
-    assert_eq!(seam.last_data(waiting).await, serde_json::json!({"while": "queued"}));
+    assert_eq!(seam.last_data(waiting).await, serde_json::json!({"while": "queued", "met": "queued", "spent_ms": 0}));
     let work = seam.running().await;
     seam.cancel_one(work.job).await;
     seam.pass(2 * SECOND);
-    seam.record_one(finish(&work, siding_core::job::Finish::Stopped)).await;
-    let data = serde_json::json!({"while": "running", "stopped_after_ms": 2000, "run_ms": 250});
+    seam.record_one(finish(&work, stopped())).await;
+    let data =
+        serde_json::json!({"while": "running", "met": "inside_run", "stopped_after_ms": 2000, "spent_ms": 250, "run_ms": 250});
     assert_eq!(seam.last_data(work.job).await, data);
+    let canceled = Canceled { met: CancelMet::InsideRun, spent: RUN };
+    assert_eq!(seam.job(work.job).await.canceled, Some(canceled), "the job tells the same");
 }
 
 pub async fn an_input_of_any_text_reads_back_exactly(seam: &StoreSeam) {

@@ -15,7 +15,7 @@ async fn check(seam: &StoreSeam, claim: Claim, expected: Result<(), Skip>) {
     let claimed = seam.claim_one(WorkerId::generate(), claim).await;
     let outcome = match &claimed {
         Claimed::Run(_) => Ok(()),
-        Claimed::Skip(skip) => Err(*skip),
+        Claimed::Skip(skip) => Err(skip.clone()),
     };
     assert_eq!(outcome, expected, "{claim:?}: {claimed:?}");
 }
@@ -44,7 +44,7 @@ pub async fn a_claim_is_answered_by_where_the_job_stands(seam: &StoreSeam) {
 
 pub async fn a_claim_hands_out_all_that_a_run_needs(seam: &StoreSeam) {
     let traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned());
-    let new = NewJob { traceparent: traceparent.clone(), ..new_job() };
+    let new = NewJob { traceparent: traceparent.clone(), stall_timeout: Some(SECOND), ..new_job() };
     seam.accept(new.clone()).await;
     seam.pass(3 * SECOND);
     let worker = WorkerId::generate();
@@ -57,6 +57,8 @@ pub async fn a_claim_hands_out_all_that_a_run_needs(seam: &StoreSeam) {
         input: new.input,
         estimate: new.estimate,
         run_timeout: new.run_timeout,
+        stall_timeout: new.stall_timeout,
+        checkpoint: None,
         failures: 0,
         attempts_max: 3,
         waited: 3 * SECOND,
@@ -101,7 +103,7 @@ pub async fn a_claim_after_the_start_deadline_expires_the_job(seam: &StoreSeam) 
     seam.pass(DEADLINE);
     check(seam, claim(in_time), Ok(())).await;
     seam.pass(SECOND);
-    check(seam, claim(late), Err(Skip::Ended { state: State::Expired, seq: EventSeq(2) })).await;
+    check(seam, claim(late), Err(Skip::Ended { state: State::Expired, seq: EventSeq(2), released: None })).await;
     check(seam, claim(late), Err(Skip::Finished)).await;
     assert_eq!(seam.job(late).await.state, State::Expired);
     assert_eq!(seam.kinds(late).await, [EventKind::Queued, EventKind::Expired]);
@@ -119,7 +121,7 @@ pub async fn a_job_that_has_started_once_has_kept_its_deadline(seam: &StoreSeam)
 pub async fn a_job_that_was_claimed_ahead_and_handed_back_has_not_started(seam: &StoreSeam) {
     let job = seam.accept(NewJob { start_deadline: Some(DEADLINE), ..new_job() }).await.id;
     let work = seam.start(job).await;
-    let unstarted = Finish::Interrupted { reason: InterruptReason::NotStarted };
+    let unstarted = Finish::Interrupted { reason: InterruptReason::NotStarted, due_in: std::time::Duration::ZERO };
     assert!(matches!(seam.record_one(finish(&work, unstarted)).await, Recorded::Done { state: State::Queued, .. }));
     assert_eq!(seam.job(job).await.started_at, None);
     seam.pass(DEADLINE + SECOND);
@@ -159,7 +161,7 @@ pub async fn only_the_message_that_a_job_was_claimed_with_takes_it_over(seam: &S
     check(seam, takeover(work.job), Err(Skip::Held)).await;
     seam.cancel_one(work.job).await;
     check(seam, takeover(work.job), Err(Skip::Held)).await;
-    check(seam, with(work.job, Some(next)), Err(Skip::Ended { state: State::Canceled, seq: EventSeq(6) })).await;
+    check(seam, with(work.job, Some(next)), Err(Skip::Ended { state: State::Canceled, seq: EventSeq(6), released: None })).await;
     // A lease that is over holds against nobody.
     seam.pass(LEASE);
     check(seam, with(nameless, None), Ok(())).await;
@@ -185,7 +187,7 @@ pub async fn a_lease_that_is_over_is_taken_without_waiting_for_the_sweep(seam: &
 pub async fn a_takeover_that_finds_the_attempts_spent_fails_the_job(seam: &StoreSeam) {
     let job = seam.accept(NewJob { attempts_max: 1, ..new_job() }).await.id;
     let lost = seam.start(job).await;
-    check(seam, takeover(job), Err(Skip::Ended { state: State::Failed, seq: EventSeq(3) })).await;
+    check(seam, takeover(job), Err(Skip::Ended { state: State::Failed, seq: EventSeq(3), released: None })).await;
     let job = seam.job(lost.job).await;
     assert_eq!((job.state, job.failures), (State::Failed, 1));
     assert_eq!(job.failure.map(|failure| failure.code), Some(FailureCode::WorkerLost));
@@ -195,7 +197,7 @@ pub async fn a_takeover_that_finds_the_attempts_spent_fails_the_job(seam: &Store
 pub async fn a_takeover_of_a_job_that_is_to_stop_ends_it(seam: &StoreSeam) {
     let lost = seam.running().await;
     seam.cancel_one(lost.job).await;
-    check(seam, takeover(lost.job), Err(Skip::Ended { state: State::Canceled, seq: EventSeq(4) })).await;
+    check(seam, takeover(lost.job), Err(Skip::Ended { state: State::Canceled, seq: EventSeq(4), released: None })).await;
     assert_eq!(seam.job(lost.job).await.state, State::Canceled);
     assert_eq!(seam.record_one(finish(&lost, succeeded())).await, Recorded::Fenced);
 }

@@ -7,7 +7,7 @@ use siding_core::{
     clock::{Clock, Timestamp},
     estimate::{Estimate, Source},
     id::{Attempt, EventSeq, JobId, LaneName, MessageId, WorkerId},
-    job::{Event, EventKind, Failure, FailureCode, Finish, InterruptReason, State},
+    job::{CancelMet, Event, EventKind, Failure, FailureCode, Finish, InterruptReason, State},
     store::{
         Cancelled, Claim, Claimed, JobFilter, JobRecord, Lease, NewJob, Page, Payload, Record, RecordChange, Recorded, Start,
         Submitted, Work,
@@ -47,6 +47,7 @@ pub fn new_job() -> NewJob {
         start: Start::In(Duration::ZERO),
         start_deadline: None,
         run_timeout: Duration::from_secs(30),
+        stall_timeout: None,
         retry_of: None,
         traceparent: None,
     }
@@ -61,7 +62,11 @@ pub fn succeeded() -> Finish {
 }
 
 pub fn drained() -> Finish {
-    Finish::Interrupted { reason: InterruptReason::Drain }
+    Finish::Interrupted { reason: InterruptReason::Drain, due_in: Duration::ZERO }
+}
+
+pub fn stopped() -> Finish {
+    Finish::Stopped { met: CancelMet::InsideRun }
 }
 
 pub fn claim(job: JobId) -> Claim {

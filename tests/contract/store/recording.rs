@@ -10,7 +10,7 @@ use siding_core::{
 };
 use siding_tests::harness::seams::StoreSeam;
 
-use super::given::{Given, LEASE, SECOND, drained, failed, finish, lease, new_job, progress, record, succeeded, text};
+use super::given::{Given, LEASE, SECOND, drained, failed, finish, lease, new_job, progress, record, stopped, succeeded, text};
 
 pub async fn an_attempt_ends_as_the_state_machine_says(seam: &StoreSeam) {
     let later = Some(seam.now().plus(SECOND));
@@ -28,7 +28,11 @@ pub async fn an_attempt_ends_as_the_state_machine_says(seam: &StoreSeam) {
             }
             let recorded = seam.record_one(finish(&work, how.clone())).await;
             let job = seam.job(work.job).await;
-            assert_eq!(recorded, Recorded::Done { state: expected, seq: job.event_seq }, "{how:?}, cancelled: {cancelled}");
+            assert_eq!(
+                recorded,
+                Recorded::Done { state: expected, seq: job.event_seq, released: None },
+                "{how:?}, cancelled: {cancelled}"
+            );
             assert_eq!(job.state, expected);
         }
     }
@@ -36,11 +40,11 @@ pub async fn an_attempt_ends_as_the_state_machine_says(seam: &StoreSeam) {
 
 pub async fn a_stop_counts_only_when_the_caller_asked_for_it(seam: &StoreSeam) {
     let work = seam.running().await;
-    assert_eq!(seam.record_one(finish(&work, Finish::Stopped)).await, Recorded::Fenced);
+    assert_eq!(seam.record_one(finish(&work, stopped())).await, Recorded::Fenced);
     assert_eq!(seam.job(work.job).await.state, State::Running);
     seam.cancel_one(work.job).await;
-    let recorded = seam.record_one(finish(&work, Finish::Stopped)).await;
-    assert_eq!(recorded, Recorded::Done { state: State::Canceled, seq: EventSeq(4) });
+    let recorded = seam.record_one(finish(&work, stopped())).await;
+    assert_eq!(recorded, Recorded::Done { state: State::Canceled, seq: EventSeq(4), released: None });
 }
 
 pub async fn records_of_one_attempt_in_one_group_apply_in_order(seam: &StoreSeam) {
@@ -48,7 +52,7 @@ pub async fn records_of_one_attempt_in_one_group_apply_in_order(seam: &StoreSeam
     let chunk = record(&work, RecordChange::Output { chunk: Arc::from(r#"{"token": "a"}"#) });
     let group = [progress(&work, 1), chunk, finish(&work, succeeded()), progress(&work, 2)];
     let recorded = seam.store.record(&group).await.expect("record");
-    let done = |state, seq| Recorded::Done { state, seq: EventSeq(seq) };
+    let done = |state, seq| Recorded::Done { state, seq: EventSeq(seq), released: None };
     assert_eq!(recorded, [done(State::Running, 3), done(State::Running, 4), done(State::Succeeded, 5), Recorded::Fenced]);
     let events = seam.events_of(work.job).await;
     let told: Vec<(EventKind, serde_json::Value)> =

@@ -21,6 +21,7 @@ pub async fn a_lost_attempt_is_requeued_when_its_lease_is_over_and_not_before(se
         state: State::Queued,
         seq: EventSeq(3),
         code: Some(FailureCode::WorkerLost),
+        released: None,
     };
     assert_eq!(seam.store.sweep(10).await.expect("sweep"), [expected]);
     let job = seam.job(work.job).await;

@@ -79,6 +79,15 @@ impl ChildProcess {
         Self { url: url.to_owned(), child, log: log.to_owned() }
     }
 
+    /// Its process id.
+    ///
+    /// # Panics
+    /// When it has been reaped.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it is not reaped")
+    }
+
     /// Kills it with SIGKILL and reaps it.
     ///
     /// # Panics
@@ -208,9 +217,19 @@ impl ChildSystem {
     /// When the folder cannot be made.
     #[must_use]
     pub fn new(program: &'static str) -> Self {
+        Self::with(program, "")
+    }
+
+    /// The same, with these further settings of the section `worker`, a line each.
+    ///
+    /// # Panics
+    /// As `new`.
+    #[must_use]
+    pub fn with(program: &'static str, worker: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         write_models(folder.path());
-        std::fs::write(folder.path().join("siding.toml"), CONFIG).expect("the folder can be written");
+        let config = CONFIG.replace("[worker]\n", &format!("[worker]\n{worker}\n"));
+        std::fs::write(folder.path().join("siding.toml"), config).expect("the folder can be written");
         Self { program, folder, process: None }
     }
 
@@ -226,6 +245,15 @@ impl ChildSystem {
         let client = Client::new(&process.url).expect("a valid address");
         self.process = Some(process);
         client
+    }
+
+    /// The running program.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn process(&self) -> &ChildProcess {
+        self.process.as_ref().expect("it runs")
     }
 
     /// Kills the program with SIGKILL and reaps it.

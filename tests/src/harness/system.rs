@@ -1,6 +1,10 @@
 //! A whole system in this process: real services on the ground of a profile, with HTTP on a free port and faults on request. `finish` waits for rest and checks the promises; a test that forgets it fails.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use siding::{
     http,
@@ -13,7 +17,7 @@ use siding_core::{
     config::Settings,
     id::{EventSeq, JobId, LaneName},
     job::State,
-    model::repository::Repository,
+    model::catalog::Catalog,
     store::JobRecord,
 };
 use siding_worker::runtime::{ModelRuntime, scripted::Scripted};
@@ -81,11 +85,12 @@ pub struct TestSystem {
     /// Its settings.
     pub settings: Settings,
     services: Option<Services>,
-    repository: Arc<Repository>,
+    /// Its models.
+    pub catalog: Catalog,
     runtime: Arc<dyn ModelRuntime>,
     lanes: Vec<LaneName>,
     _held: Held,
-    _ground: Ground,
+    ground: Ground,
     finished: bool,
 }
 
@@ -120,7 +125,8 @@ impl TestSystem {
         models::write_scripted(&models, "scripted-short", "1", 2_000.0);
         models::write_scripted(&models, "scripted-long", "1", 600_000.0);
         more_models(&models);
-        let repository = Arc::new(Repository::open(&models, true).expect("the test's models are valid"));
+        let catalog = Catalog::open(&models, true, settings.models.versions.parse().expect("a policy"))
+            .expect("the test's models are valid");
         let held = seams::hold(&ground.folder().join("data")).expect("a fresh folder is free");
         let opened = Seams::open(&ground.place(), &settings, Arc::new(SystemClock)).await;
         let mut seams = opened.unwrap_or_else(|error| panic!("{}", siding_core::error::chain(&error)));
@@ -134,7 +140,7 @@ impl TestSystem {
         });
         seams.submissions = disturbed.clone();
         seams.attempts = disturbed;
-        let services = Services::start(&seams, &settings, &repository, runtime.clone()).expect("the services start");
+        let services = Services::start(&seams, &settings, &catalog, runtime.clone()).expect("the services start");
         let router = http::router(&services);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound port"));
@@ -152,13 +158,19 @@ impl TestSystem {
             connections,
             settings,
             services,
-            repository,
+            catalog,
             runtime,
             lanes,
             _held: held,
-            _ground: ground,
+            ground,
             finished: false,
         }
+    }
+
+    /// Where its models lie.
+    #[must_use]
+    pub fn models(&self) -> std::path::PathBuf {
+        self.ground.folder().join("models")
     }
 
     /// The services.
@@ -183,8 +195,8 @@ impl TestSystem {
     /// # Panics
     /// When it cannot start.
     pub fn start_worker(&mut self) {
-        let (repository, runtime) = (self.repository.clone(), self.runtime.clone());
-        self.services().start_worker(&repository, runtime).expect("a worker starts");
+        let (catalog, runtime) = (self.catalog.clone(), self.runtime.clone());
+        self.services().start_worker(&catalog, runtime).expect("a worker starts");
     }
 
     /// Submits a script to a scripted model.
@@ -243,6 +255,22 @@ impl TestSystem {
             if record.state.is_terminal() { Ok(record) } else { Err(format!("{record:?}")) }
         })
         .await
+    }
+
+    /// The files of its blob store.
+    ///
+    /// # Panics
+    /// When its folder cannot be read.
+    #[must_use]
+    pub fn blob_files(&self) -> Vec<PathBuf> {
+        let folder = match self.settings.blobs.folder.as_str() {
+            "" => self.ground.folder().join("data").join("blobs"),
+            folder => PathBuf::from(folder),
+        };
+        let entries =
+            |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("a readable entry").path());
+        // Two levels, as the blob store lays them out.
+        entries(&folder).flat_map(|inner| entries(&inner).collect::<Vec<_>>()).filter(|path| path.is_file()).collect()
     }
 
     /// Takes the services away, to stop them in the test's own way; the test ends with `finish_stopped`.

@@ -42,6 +42,11 @@ pub fn spawns(tree: &Tree) -> Vec<Violation> {
         ("core/src/drain.rs", "the one place that spawns"),
         ("worker/src/worker.rs", "joining the slots' threads blocks; the task that does it is awaited on the spot"),
         ("worker/src/slot", "each slot runs its models on a thread of its own, joined by the worker"),
+        ("worker/src/runtime/isolated/process", "reading what a model process prints blocks, and ends with the process"),
+        (
+            "worker/src/runtime/isolated/serve",
+            "a model process has one thread that computes and one that hears of its worker's end",
+        ),
     ];
     let words = [
         "tokio::spawn",

@@ -15,7 +15,7 @@ const DEFAULTS: &str = include_str!("../../../core/src/config/defaults.toml");
 const COMMANDS: &str = include_str!("../../../compose/siding/src/cli/args.rs");
 const FLAGS: &str = include_str!("../../../compose/siding/src/cli/args/settings.rs");
 /// What a stop may take beyond `server.unready_ms` and `worker.drain_ms`: the sum of the steps' patience that docs/architecture.md lists.
-const STOP_STEPS_SECS: u64 = 40;
+const STOP_STEPS_SECS: u64 = 42;
 const PASSWORDS: &str = include_str!("../../../compose/passwords.py");
 
 /// Variables that are no settings, and the file that reads each.

@@ -1,11 +1,14 @@
 //! The runtimes of one worker: each model goes to the one that its manifest's `runner` names. A runtime that is not available fails
 //! the loading of its own models, with the reason and the remedy, and nothing else: the worker starts without it.
 
-use siding_core::model::{manifest::Runner, repository::Model};
+use siding_core::{
+    config::Settings,
+    model::{manifest::Runner, repository::Model},
+};
 
 use super::{
     LoadError, LoadedModel, ModelRuntime, RuntimeReport,
-    onnx::{Onnx, Unavailable},
+    onnx::{Onnx, Options, Unavailable},
     scripted::Scripted,
 };
 
@@ -22,6 +25,12 @@ impl Runtimes {
     #[must_use]
     pub fn open(library: &str, allow_scripted: bool) -> Self {
         Self::of(Onnx::open(library, &["cpu"]), allow_scripted)
+    }
+
+    /// The same, with everything that the settings say.
+    #[must_use]
+    pub fn of_settings(settings: &Settings) -> Self {
+        Self::of(Onnx::with(&settings.worker.onnxruntime, Options::of(settings)), settings.worker.scripted)
     }
 
     /// The given ONNX Runtime, or the reason why there is none.

@@ -28,6 +28,7 @@ type Failures = Arc<Mutex<HashMap<String, u64>>>;
 #[derive(Debug, Default)]
 pub struct Scripted {
     failures: Failures,
+    is_expendable: bool,
 }
 
 impl Scripted {
@@ -35,6 +36,12 @@ impl Scripted {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same in a process that exists for one model: its scripts may end the process.
+    #[must_use]
+    pub fn expendable() -> Self {
+        Self { is_expendable: true, ..Self::default() }
     }
 }
 
@@ -53,12 +60,13 @@ impl ModelRuntime for Scripted {
         if model.manifest.runner != Runner::Scripted {
             return Err(LoadError::new(model, format!("the scripted runtime has no runner {}", model.manifest.runner)));
         }
-        Ok(Box::new(Loaded { failures: self.failures.clone() }))
+        Ok(Box::new(Loaded { failures: self.failures.clone(), is_expendable: self.is_expendable }))
     }
 }
 
 struct Loaded {
     failures: Failures,
+    is_expendable: bool,
 }
 
 impl LoadedModel for Loaded {
@@ -85,7 +93,17 @@ impl LoadedModel for Loaded {
                 one_step(|_| outcome)
             }
             Script::Panic => one_step(|_| panic!("panicked on request")),
-            Script::Hang => one_step(|control| wait(None, control).map(|()| "null".into())),
+            Script::Hang { deaf: false } => one_step(|control| wait(None, control).map(|()| "null".into())),
+            Script::Hang { deaf: true } => one_step(|_| {
+                loop {
+                    std::thread::park();
+                }
+            }),
+            Script::Crash | Script::Eat { .. } if !self.is_expendable => {
+                one_step(|_| Err(RunError::Failed("only a model in a process of its own does that".into())))
+            }
+            Script::Crash => one_step(|_| std::process::abort()),
+            Script::Eat { bytes } => one_step(move |_| Ok(eat(bytes).to_string())),
             Script::Stream { chunks } => one_step(move |control| stream(chunks, control)),
             Script::Big { bytes } => one_step(move |_| big(bytes)),
         })
@@ -176,6 +194,11 @@ fn stream(chunks: u64, control: &RunControl) -> Result<String, RunError> {
         control.report(RunReport::Output(chunk.to_string()));
     }
     Ok(chunks.to_string())
+}
+
+/// Takes memory and writes to it, so that it is really there.
+fn eat(bytes: u64) -> usize {
+    vec![1_u8; usize::try_from(bytes).unwrap_or(usize::MAX)].len()
 }
 
 fn big(bytes: u64) -> Result<String, RunError> {

@@ -21,7 +21,7 @@ use siding_core::{
     job::Finish,
     lane::Lane,
     limits,
-    model::repository::Repository,
+    model::{catalog::Catalog, repository::Repository},
     store::{
         Claim, Claimed, NewJob, Payload, Record, RecordChange, Start,
         postgres::{self, raw::RawRows},
@@ -156,8 +156,8 @@ async fn through_everything(options: Options, settings: &Settings, data: &Path) 
     let (_held, seams) = open(data, settings).await?;
     let models = data.join("models");
     write_noop_model(&models)?;
-    let repository = Arc::new(Repository::open(&models, true)?);
-    let services = Services::start(&seams, settings, &repository, Arc::new(Scripted::new()))?;
+    let catalog = Catalog::of(Repository::open(&models, true)?);
+    let services = Services::start(&seams, settings, &catalog, Arc::new(Scripted::new()))?;
     let mut idle = Durations::default();
     for _ in 0..options.latency_jobs {
         idle.add(one_job(&services).await?);
@@ -199,6 +199,7 @@ async fn one_job(services: &Services) -> anyhow::Result<Duration> {
         start_at: None,
         start_deadline_ms: None,
         run_timeout_ms: None,
+        stall_timeout_ms: None,
         attempts_max: None,
         traceparent: None,
     };
@@ -290,6 +291,7 @@ fn noop_row(lane: &LaneName) -> NewJob {
         start: Start::In(Duration::ZERO),
         start_deadline: None,
         run_timeout: Duration::from_secs(30),
+        stall_timeout: None,
         retry_of: None,
         traceparent: None,
     }

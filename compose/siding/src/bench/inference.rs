@@ -15,12 +15,14 @@ use futures::{StreamExt, stream};
 use serde::Serialize;
 use siding_core::{
     clock::SystemClock,
-    config::Settings,
+    config::{Isolation, Settings},
     model::{
+        catalog::Catalog,
         locate,
         manifest::{Manifest, Runner},
         repository::{Model, Repository},
     },
+    telemetry::Metrics,
     tensor::{Datatype, Dim, TensorSpec},
 };
 use siding_producer::submit::Submission;
@@ -28,6 +30,7 @@ use siding_worker::runtime::{choose::Runtimes, onnx::Onnx};
 
 use super::{Durations, Quantiles, median, print_line};
 use crate::{
+    process::guarded,
     seams::{self, Place, Seams},
     services::Services,
 };
@@ -45,6 +48,8 @@ pub struct Options {
     pub measure: Duration,
     /// Rounds; the printed figures are medians over them.
     pub rounds: usize,
+    /// Whether the system runs the model in processes of their own: never, or always.
+    pub isolation: Isolation,
 }
 
 /// One round, or the medians of all of them.
@@ -53,6 +58,8 @@ struct Line {
     bench: &'static str,
     model: String,
     runner: Runner,
+    /// Whether the system ran the model in processes of their own; the raw loop never does.
+    isolation: &'static str,
     round: Option<usize>,
     slots: usize,
     jobs_per_s: f64,
@@ -86,10 +93,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// # Errors
 /// When the model or the system cannot be started, or a job does not succeed.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let settings = Settings::load(None)?;
+    let mut settings = Settings::load(None)?;
+    // Never "new": what is measured must not change in the middle.
+    settings.worker.isolation = options.isolation;
     let folder = options.models.clone().or_else(|| locate::cache_dir().map(|cache| locate::models_dir(&cache)));
     let folder = folder.context("no model repository: name one with --models, or run `make setup`")?;
-    let repository = Arc::new(Repository::open(&folder, false)?);
+    let repository = Repository::open(&folder, false)?;
     let onnx = Arc::new(Onnx::open(&settings.worker.onnxruntime, &["cpu"])?);
     let models = match &options.model {
         Some(name) => vec![repository.resolve(&name.parse()?, None)?],
@@ -100,7 +109,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let data = tempfile::tempdir().context("cannot make a temporary folder")?;
     let (_held, services) =
-        start(data.path(), &settings, &repository, Runtimes::open(&settings.worker.onnxruntime, false)).await?;
+        start(data.path(), &settings, &Catalog::of(repository), Runtimes::open(&settings.worker.onnxruntime, false)).await?;
     for model in models {
         let input: Arc<str> = match (&model.manifest.example, model.manifest.runner) {
             (Some(example), _) => example.as_str().into(),
@@ -118,12 +127,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 async fn start(
     data: &Path,
     settings: &Settings,
-    repository: &Arc<Repository>,
+    catalog: &Catalog,
     runtimes: Runtimes,
 ) -> anyhow::Result<(seams::Held, Services)> {
     let held = seams::hold(data)?;
     let seams = Seams::open(&Place::Alone(data.to_path_buf()), settings, Arc::new(SystemClock)).await?;
-    let services = Services::start(&seams, settings, repository, Arc::new(runtimes))?;
+    let runtime = guarded(Arc::new(runtimes), settings, &Arc::new(Metrics::new()));
+    let services = Services::start(&seams, settings, catalog, runtime)?;
     Ok((held, services))
 }
 
@@ -166,6 +176,7 @@ impl Bench<'_> {
             bench: "inference",
             model: self.model.manifest.name.to_string(),
             runner: self.model.manifest.runner,
+            isolation: word(self.options.isolation),
             round: Some(round),
             slots,
             jobs_per_s,
@@ -186,6 +197,7 @@ impl Bench<'_> {
             bench: "inference",
             model: self.model.manifest.name.to_string(),
             runner: self.model.manifest.runner,
+            isolation: word(self.options.isolation),
             round: None,
             slots: lines.first().map_or(0, |line| line.slots),
             jobs_per_s: of(|line| line.jobs_per_s),
@@ -229,6 +241,7 @@ impl Bench<'_> {
             start_at: None,
             start_deadline_ms: None,
             run_timeout_ms: None,
+            stall_timeout_ms: None,
             attempts_max: None,
             traceparent: None,
         };
@@ -240,6 +253,14 @@ impl Bench<'_> {
             Some(event) => bail!("job {} ended as {}: {}", accepted.job.id, event.kind, event.data),
             None => bail!("job {} did not end within {PATIENCE:?}", accepted.job.id),
         }
+    }
+}
+
+fn word(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Never => "never",
+        Isolation::New => "new",
+        Isolation::Always => "always",
     }
 }
 

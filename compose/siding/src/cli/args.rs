@@ -1,5 +1,6 @@
 //! The words of the command line. Their help is the reference; `compose/siding/tests` calls them as a person would.
 
+mod bench;
 mod dead;
 mod models;
 mod settings;
@@ -7,12 +8,12 @@ mod submit;
 
 use std::path::PathBuf;
 
-use crate::bench;
 use clap::{Args, Parser, Subcommand};
 use siding_client::JobId;
 
 pub use settings::{ConfigCommand, Log, RoleArgs, SettingsArgs, UpArgs};
 
+pub use bench::{BenchIsolation, IsolationArgs};
 pub use dead::{DeadCommand, DeadFilterArgs, DeadListArgs, DealArgs};
 pub use models::{CheckArgs, ModelsCommand};
 pub use submit::SubmitArgs;
@@ -111,6 +112,9 @@ pub enum Command {
         #[command(subcommand)]
         command: BenchCommand,
     },
+    /// A model in a process of its own; a worker starts it
+    #[command(name = siding_worker::runtime::isolated::SUBCOMMAND, hide = true)]
+    ModelProcess,
     /// Print a completion script
     #[command(after_help = "Example:\n  siding completions bash > ~/.local/share/bash-completion/completions/siding")]
     Completions {
@@ -234,6 +238,8 @@ pub enum BenchCommand {
     Dispatch(DispatchArgs),
     /// One model through everything, beside a raw ONNX Runtime loop in the same run
     Inference(InferenceArgs),
+    /// One model in a process of its own, beside the same model in this process
+    Isolation(IsolationArgs),
 }
 
 /// `siding bench inference`
@@ -251,12 +257,15 @@ pub struct InferenceArgs {
     /// Rounds; the last line has their medians
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub rounds: usize,
+    /// Whether the system runs the model in processes of their own; the raw loop never does
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "never")]
+    pub isolation: BenchIsolation,
 }
 
-impl From<InferenceArgs> for bench::inference::Options {
+impl From<InferenceArgs> for crate::bench::inference::Options {
     fn from(args: InferenceArgs) -> Self {
-        let InferenceArgs { model, models, seconds, rounds } = args;
-        Self { model, models, measure: std::time::Duration::from_secs(seconds), rounds }
+        let InferenceArgs { model, models, seconds, rounds, isolation } = args;
+        Self { model, models, measure: std::time::Duration::from_secs(seconds), rounds, isolation: isolation.into() }
     }
 }
 
@@ -264,20 +273,20 @@ impl From<InferenceArgs> for bench::inference::Options {
 #[derive(Debug, Args)]
 pub struct DispatchArgs {
     /// Jobs in one round
-    #[arg(long, value_name = "N", default_value_t = bench::dispatch::Options::default().jobs)]
+    #[arg(long, value_name = "N", default_value_t = crate::bench::dispatch::Options::default().jobs)]
     pub jobs: usize,
     /// Jobs that are under way at any time
-    #[arg(long, value_name = "N", default_value_t = bench::dispatch::Options::default().in_flight)]
+    #[arg(long, value_name = "N", default_value_t = crate::bench::dispatch::Options::default().in_flight)]
     pub in_flight: usize,
     /// Jobs one after the other, to measure a single one's time
-    #[arg(long, value_name = "N", default_value_t = bench::dispatch::Options::default().latency_jobs)]
+    #[arg(long, value_name = "N", default_value_t = crate::bench::dispatch::Options::default().latency_jobs)]
     pub latency_jobs: usize,
     /// Rounds; the last line has their medians
-    #[arg(long, value_name = "N", default_value_t = bench::dispatch::Options::default().rounds)]
+    #[arg(long, value_name = "N", default_value_t = crate::bench::dispatch::Options::default().rounds)]
     pub rounds: usize,
 }
 
-impl From<DispatchArgs> for bench::dispatch::Options {
+impl From<DispatchArgs> for crate::bench::dispatch::Options {
     fn from(args: DispatchArgs) -> Self {
         let DispatchArgs { jobs, in_flight, latency_jobs, rounds } = args;
         Self { jobs, in_flight, latency_jobs, rounds }

@@ -142,7 +142,7 @@ fn print(output: &Output, report: &Report) -> Result<(), Failed> {
         for index in 0..model.runs.len().max(1) {
             let [place, runner, load, loaded, ran] = if index == 0 { of_model.clone() } else { Default::default() };
             let [size, one, says] = model.runs.get(index).map_or(["-".to_owned(), "-".to_owned(), "-".to_owned()], |run| {
-                [run.size.to_string(), human::duration(run.ms), human::duration(run.expected_ms)]
+                [run.size.to_string(), time(run.ms), time(run.expected_ms)]
             });
             table.row([place, runner, load, loaded, ran, size, one, says]);
         }
@@ -166,4 +166,8 @@ fn print(output: &Output, report: &Report) -> Result<(), Failed> {
         output.line(&output.paint(Paint::Bad, &format!("{}: {}", broken.folder, broken.error)))?;
     }
     Ok(())
+}
+
+fn time(ms: f64) -> String {
+    if ms < 1.0 { format!("{:.0} us", ms * 1e3) } else { human::duration(ms) }
 }

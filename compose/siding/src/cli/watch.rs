@@ -111,10 +111,16 @@ pub(super) fn line(event: &Event, since_first_ms: i64, output: &Output) -> Strin
 fn told(event: &Event) -> String {
     if let Some(started) = event.started() {
         let lost = if started.takeover { ", taken over from a lost worker" } else { "" };
-        return format!("attempt {} in lane {}, waited {}{lost}", event.attempt, started.lane, human::millis(started.waited_ms));
+        let resumes =
+            started.resumes.map_or(String::new(), |resumes| format!(", goes on from {}", of(resumes.done, resumes.total)));
+        let waited = human::millis(started.waited_ms);
+        return format!("attempt {} in lane {}, waited {waited}{lost}{resumes}", event.attempt, started.lane);
     }
     if let Some(progress) = event.progress() {
-        return progress.total.map_or(progress.done.to_string(), |total| format!("{} of {total}", progress.done));
+        return of(progress.done, progress.total);
+    }
+    if let Some(saved) = event.checkpoint() {
+        return format!("saved at {}, {}", of(saved.done, saved.total), human::bytes(saved.bytes));
     }
     if let Some(failure) = event.failure() {
         return format!("{}: {}", failure.code, failure.message);
@@ -128,13 +134,18 @@ fn told(event: &Event) -> String {
         );
     }
     let span = |key: &str, word: &str| Some(format!("{word} {}", human::millis(event.data.get(key)?.as_u64()?)));
-    let spans: Vec<_> = [span("run_ms", "ran"), span("stopped_after_ms", "stopped after")].into_iter().flatten().collect();
+    let met = event.data.get("met").and_then(Value::as_str).map(|met| format!("met {}", met.replace('_', " ")));
+    let spans: Vec<_> = [span("run_ms", "ran"), span("stopped_after_ms", "stopped after"), met].into_iter().flatten().collect();
     match &event.data {
         _ if !spans.is_empty() => spans.join(", "),
         Value::Object(data) if data.is_empty() => String::new(),
         Value::Null => String::new(),
         data => data.to_string(),
     }
+}
+
+fn of(done: u64, total: Option<u64>) -> String {
+    total.map_or(done.to_string(), |total| format!("{done} of {total}"))
 }
 
 #[cfg(test)]
@@ -156,6 +167,15 @@ mod tests {
             (
                 r#""started","data":{"worker":"w","lane":"short","waited_ms":12,"takeover":true}"#,
                 "    1.500 s  started      attempt 2 in lane short, waited 12 ms, taken over from a lost worker",
+            ),
+            (
+                r#""started","data":{"worker":"w","lane":"short","waited_ms":12,"resumes":{"done":3,"total":4,"after_seq":9}}"#,
+                "    1.500 s  started      attempt 2 in lane short, waited 12 ms, goes on from 3 of 4",
+            ),
+            (r#""checkpoint","data":{"done":3,"total":4,"bytes":1536}"#, "    1.500 s  checkpoint   saved at 3 of 4, 1.5 KiB"),
+            (
+                r#""canceled","data":{"while":"running","met":"between_steps","stopped_after_ms":33,"spent_ms":30}"#,
+                "    1.500 s  canceled     stopped after 33 ms, met between steps",
             ),
             (r#""progress","data":{"done":3,"total":4}"#, "    1.500 s  progress     3 of 4"),
             (r#""progress","data":{"done":3}"#, "    1.500 s  progress     3"),

@@ -1,7 +1,7 @@
 //! What goes into and comes out of the model `magika`, a classifier of file types that others made. The rule for cutting and padding is
 //! that of its own Python package (`Magika._extract_features_from_seekable`, version 1.0.3); `tests/contract` checks the model itself.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, fmt, path::Path};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -34,6 +34,13 @@ pub struct Verdict {
     pub confidence: f64,
     /// Whether that is as sure as its makers ask for.
     pub sure: bool,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sure = if self.sure { "" } else { " ?" };
+        write!(f, "{} {:.1} %{sure}", self.label, self.confidence * 100.0)
+    }
 }
 
 /// A job's input.

@@ -21,7 +21,7 @@ pub fn print(output: &Output, url: &str, outcome: &Outcome) -> io::Result<()> {
     match outcome.check() {
         Ok(()) => {
             let text = format!(
-                "All is well: 99 of 100 short jobs waited less than {} while the long one ran.",
+                "All is well: 99 of 100 short jobs waited less than {} while the long one ran, and the long one survived its worker.",
                 human::millis(WAIT_P99_MS_MAX)
             );
             output.line(&output.paint(Paint::Good, &text))?;
@@ -38,10 +38,10 @@ fn waits(outcome: &Outcome) -> Table {
     let mut table = Table::new(&["SHORT JOBS", ">COUNT", ">P50", ">P90", ">P99", ">MAX"]);
     let mut row = |name: &str, values: &dyn Fn() -> Vec<u64>| {
         let at = |q: f64| format!("{} ms", quantile(values().into_iter(), q));
-        table.row([name.to_owned(), outcome.short.len().to_string(), at(0.5), at(0.9), at(0.99), at(1.0)]);
+        table.row([name.to_owned(), outcome.shorts.done.len().to_string(), at(0.5), at(0.9), at(0.99), at(1.0)]);
     };
-    row("waited for a slot", &|| outcome.short.iter().map(|short| short.waited_ms).collect());
-    row("submit to result", &|| outcome.short.iter().map(|short| short.end_to_end_ms).collect());
+    row("waited for a slot", &|| outcome.shorts.done.iter().map(|short| short.waited_ms).collect());
+    row("submit to result", &|| outcome.shorts.done.iter().map(|short| short.end_to_end_ms).collect());
     table
 }
 
@@ -54,6 +54,12 @@ fn long_job(outcome: &Outcome) -> Vec<String> {
         lines.push(
             "It was running before the first short job was submitted and still running after the last one had ended.".to_owned(),
         );
+    }
+    if let Some(resumed) = &outcome.resumed {
+        lines.push(format!(
+            "Its worker was killed at step {}; it went on from step {}, its last checkpoint.",
+            outcome.killed_at, resumed.done
+        ));
     }
     lines
 }

@@ -31,36 +31,36 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// Lines of its log that are shown when it fails.
 const LOG_LINES_SHOWN: usize = 20;
 
+/// How often a long run of the demo's server saves its state, in milliseconds: often enough that there is a checkpoint within the demo's time.
+const CHECKPOINT_MS: &str = "2000";
+
 /// The running child.
 pub struct Server {
     /// Where it listens.
     pub url: String,
     child: Child,
-    log: PathBuf,
+    port: u16,
+    models: PathBuf,
+    data: PathBuf,
 }
 
 impl Server {
     /// Starts it.
     pub fn start(models: &Path, data: &Path) -> Result<Self, Failed> {
         let port = free_port().map_err(|error| failed(format!("no free port on 127.0.0.1: {error}")))?;
-        let program = std::env::current_exe().map_err(|error| failed(format!("our own program cannot be found: {error}")))?;
-        let log = data.join("server.log");
-        let log_file = File::create(&log).map_err(|error| failed(format!("{}: {error}", log.display())))?;
-        let errors = log_file.try_clone().map_err(|error| failed(format!("{}: {error}", log.display())))?;
-        let child = Command::new(program)
-            .args(["up", "--listen", &format!("127.0.0.1:{port}"), "--data"])
-            .arg(data)
-            .arg("--models")
-            .arg(models)
-            .stdin(Stdio::null())
-            .stdout(log_file)
-            .stderr(errors)
-            // A group of its own: Ctrl-C reaches the demo, which then stops the server in order.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| failed(format!("the server cannot be started: {error}")))?;
-        Ok(Self { url: format!("http://127.0.0.1:{port}"), child, log })
+        let child = spawn(port, models, data)?;
+        Ok(Self { url: format!("http://127.0.0.1:{port}"), child, port, models: models.into(), data: data.into() })
+    }
+
+    /// Kills it: it has no moment left to save anything.
+    pub async fn kill(&mut self) -> Result<(), Failed> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Starts it again over the same folder, on the same port.
+    pub fn start_again(&mut self) -> Result<(), Failed> {
+        self.child = spawn(self.port, &self.models, &self.data)?;
+        Ok(())
     }
 
     /// Waits until it takes jobs.
@@ -86,6 +86,11 @@ impl Server {
     pub async fn ended(&mut self) {
         // An error means that there is no child to wait for any more.
         drop(self.child.wait().await);
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Asks it to drain and waits for its end.
@@ -114,12 +119,38 @@ impl Server {
 
     /// The last lines that it has written, for a message.
     pub fn end_of_log(&self) -> String {
-        let text = std::fs::read(&self.log).unwrap_or_default();
+        let text = std::fs::read(log(&self.data)).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<_> = text.lines().collect();
         let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
         if shown.is_empty() { String::new() } else { format!(" The end of its log:\n  {}", shown.join("\n  ")) }
     }
+}
+
+fn log(data: &Path) -> PathBuf {
+    data.join("server.log")
+}
+
+fn spawn(port: u16, models: &Path, data: &Path) -> Result<Child, Failed> {
+    let program = std::env::current_exe().map_err(|error| failed(format!("our own program cannot be found: {error}")))?;
+    let log = log(data);
+    let unwritable = |error: std::io::Error| failed(format!("{}: {error}", log.display()));
+    let log_file = File::options().create(true).append(true).open(&log).map_err(unwritable)?;
+    let errors = log_file.try_clone().map_err(unwritable)?;
+    Command::new(program)
+        .args(["up", "--listen", &format!("127.0.0.1:{port}"), "--data"])
+        .arg(data)
+        .arg("--models")
+        .arg(models)
+        .env("SIDING_WORKER__CHECKPOINT_MS", CHECKPOINT_MS)
+        .stdin(Stdio::null())
+        .stdout(log_file)
+        .stderr(errors)
+        // A group of its own: Ctrl-C reaches the demo, which then stops the server in order.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed(format!("the server cannot be started: {error}")))
 }
 
 /// The default port when it is free, else any free one. Somebody may take it before the server does; then the server says so.

@@ -7,7 +7,7 @@ use siding_client::Client;
 use siding_core::{config::Settings, error::chain, model::repository::Repository};
 use siding_worker::runtime::{
     ModelRuntime,
-    onnx::{Onnx, Unavailable},
+    onnx::{Onnx, Options, Unavailable},
 };
 use tokio::{net::TcpListener, process::Command};
 
@@ -21,10 +21,15 @@ const PROGRAM_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The library is present, loads, and is a version that we know.
 pub fn onnxruntime(settings: &Settings) -> Finding {
-    match Onnx::open(&settings.worker.onnxruntime, &["cpu"]) {
+    match Onnx::with(&settings.worker.onnxruntime, Options::of(settings)) {
         Ok(runtime) => {
             let report = runtime.report();
             let found = format!("{} on {}, from {}", report.version, report.providers_active.join(", "), report.library);
+            if !report.providers_refused.is_empty() {
+                let refused = report.providers_refused.iter().map(|(name, why)| format!("{name}: {why}"));
+                let found = format!("{found}; not active: {}", refused.collect::<Vec<_>>().join("; "));
+                return Finding::warning("onnxruntime", found, "see docs/gpu.md, or take it out of worker.providers");
+            }
             Finding::ok("onnxruntime", found)
         }
         Err(error) => {

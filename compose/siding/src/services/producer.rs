@@ -7,7 +7,7 @@ use siding_core::{
     config::Settings,
     drain::{Drain, Unfinished},
     lane::Lanes,
-    model::repository::Repository,
+    model::catalog::Catalog,
     offload::Offload,
     telemetry::Metrics,
 };
@@ -27,7 +27,7 @@ pub struct Producer {
     /// Accepts jobs.
     pub intake: Arc<dyn Intake>,
     /// What it accepts jobs for.
-    pub repository: Arc<Repository>,
+    pub catalog: Catalog,
     /// Parses what is long.
     pub offload: Offload,
     /// The lanes that it publishes to.
@@ -40,12 +40,7 @@ impl Producer {
     ///
     /// # Errors
     /// `Lanes`.
-    pub(super) fn start(
-        seams: &Seams,
-        settings: &Settings,
-        repository: &Arc<Repository>,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Self, Error> {
+    pub(super) fn start(seams: &Seams, settings: &Settings, catalog: &Catalog, metrics: &Arc<Metrics>) -> Result<Self, Error> {
         let (drain, lanes) = (Drain::new(), settings.lanes()?);
         let outbox = dispatch::start(
             &drain,
@@ -65,7 +60,7 @@ impl Producer {
         let intake = Submitter::start(
             &drain,
             submitter::Parts {
-                repository: repository.clone(),
+                catalog: catalog.clone(),
                 blobs: seams.blobs.clone(),
                 offload: offload.clone(),
                 submissions: seams.submissions.clone(),
@@ -79,7 +74,7 @@ impl Producer {
                 settings: settings.submit.clone(),
             },
         );
-        Ok(Self { intake, repository: repository.clone(), offload, lanes, drain })
+        Ok(Self { intake, catalog: catalog.clone(), offload, lanes, drain })
     }
 
     /// Waits until a task of it panics. Cancel-safe.
@@ -104,6 +99,7 @@ fn start_rescue(drain: &Drain, seams: &Seams, settings: &Settings, lanes: &Lanes
         drain,
         sweep::Parts {
             store: seams.attempts.clone(),
+            blobs: seams.blobs.clone(),
             bus: seams.bus.clone(),
             clock: seams.clock.clone(),
             metrics: metrics.clone(),

@@ -150,3 +150,33 @@ fn every_default_is_shown_in_the_order_of_its_file() {
     assert_eq!(&keys[..4], ["server.listen", "server.allow_network", "server.unready_ms", "submit.unpublished_max"]);
     assert!(keys.contains(&"lanes.long.lease_secs") && keys.iter().all(|key| !key.ends_with(".name")), "{keys:?}");
 }
+
+#[test]
+fn a_model_process_is_told_what_its_worker_was_told_of_providers() {
+    let rows = [
+        ("SIDING_WORKER__PROVIDERS", "tensorrt, cuda"),
+        ("SIDING_WORKER__PROVIDERS_REQUIRED", "true"),
+        ("SIDING_WORKER__INTRA_THREADS", "3"),
+        ("SIDING_CUDA__DEVICE_ID", "2"),
+        ("SIDING_CUDA__MEMORY_BYTES_MAX", "7"),
+        ("SIDING_CUDA__ARENA", "doubling"),
+        ("SIDING_CUDA__CONV_SEARCH", "exhaustive"),
+        ("SIDING_CUDA__TF32", "true"),
+        ("SIDING_CUDA__LIBRARIES", "/libraries"),
+        ("SIDING_TENSORRT__FP16", "true"),
+        ("SIDING_TENSORRT__WORKSPACE_BYTES_MAX", "8"),
+        ("SIDING_TENSORRT__ENGINE_CACHE", "/cache"),
+    ];
+    let worker = load(&variables(&rows));
+    assert_eq!(worker.worker.providers.0, ["tensorrt", "cuda"]);
+    let told = worker.of_providers();
+    let told: Vec<_> = told.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(told.len(), rows.len());
+    assert_eq!(load(&variables(&told)), worker);
+    let wrong = refused(&variables(&[
+        ("SIDING_WORKER__PROVIDERS", "cuda,gpu"),
+        ("SIDING_CUDA__ARENA", "large"),
+        ("SIDING_WORKER__ISOLATION", "yes"),
+    ]));
+    assert_eq!(wrong.len(), 3, "{wrong:?}");
+}

@@ -65,14 +65,33 @@ struct RawFile {
     path: FileName,
     sha256: Digest,
     #[serde(default)]
-    external: Vec<RawExternal>,
+    external: Vec<RawChecked>,
 }
 
+/// A file and what its bytes must be.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawExternal {
+pub(super) struct RawChecked {
     path: FileName,
     sha256: Digest,
+}
+
+impl From<RawChecked> for CheckedFile {
+    fn from(raw: RawChecked) -> Self {
+        Self { path: raw.path.0, sha256: raw.sha256.0 }
+    }
+}
+
+impl<'de> Deserialize<'de> for CheckedFile {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        RawChecked::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl<'de> Deserialize<'de> for TensorSpec {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        RawSpec::deserialize(deserializer).map(spec)
+    }
 }
 
 #[derive(Deserialize)]
@@ -92,7 +111,7 @@ struct RawExample {
 /// A newtype whose rule is checked while TOML still knows the place.
 macro_rules! checked {
     ($name:ident($inner:ty) from $raw:ty, $check:expr) => {
-        struct $name($inner);
+        pub(super) struct $name(pub(super) $inner);
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -165,7 +184,7 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Error> {
         runner: raw.runner,
         file: raw.file.map(|file| ModelFile {
             model: CheckedFile { path: file.path.0, sha256: file.sha256.0 },
-            external: file.external.into_iter().map(|e| CheckedFile { path: e.path.0, sha256: e.sha256.0 }).collect(),
+            external: file.external.into_iter().map(CheckedFile::from).collect(),
         }),
         inputs: raw.inputs.into_iter().map(spec).collect(),
         outputs: raw.outputs.into_iter().map(spec).collect(),
@@ -257,17 +276,21 @@ fn check_files_and_tensors(manifest: &Manifest) -> Result<(), String> {
     if file.model.path == super::FILE_NAME {
         return Err("file.path: must be the model's file, not the manifest".into());
     }
-    for (key, specs) in [("inputs", &manifest.inputs), ("outputs", &manifest.outputs)] {
-        if specs.is_empty() || specs.len() > limits::TENSORS_MAX {
-            return Err(format!("{key}: must be 1 to {} tensors, not {}", limits::TENSORS_MAX, specs.len()));
+    check_tensors("inputs", &manifest.inputs)?;
+    check_tensors("outputs", &manifest.outputs)
+}
+
+/// What holds of one side of an ONNX file.
+pub(super) fn check_tensors(key: &str, specs: &[TensorSpec]) -> Result<(), String> {
+    if specs.is_empty() || specs.len() > limits::TENSORS_MAX {
+        return Err(format!("{key}: must be 1 to {} tensors, not {}", limits::TENSORS_MAX, specs.len()));
+    }
+    for (index, spec) in specs.iter().enumerate() {
+        if specs[..index].iter().any(|earlier| earlier.name == spec.name) {
+            return Err(format!("{key}: {} is declared twice", spec.name));
         }
-        for (index, spec) in specs.iter().enumerate() {
-            if specs[..index].iter().any(|earlier| earlier.name == spec.name) {
-                return Err(format!("{key}: {} is declared twice", spec.name));
-            }
-            if spec.shape.len() > limits::TENSOR_RANK_MAX {
-                return Err(format!("{key}: {} has more than {} dimensions", spec.name, limits::TENSOR_RANK_MAX));
-            }
+        if spec.shape.len() > limits::TENSOR_RANK_MAX {
+            return Err(format!("{key}: {} has more than {} dimensions", spec.name, limits::TENSOR_RANK_MAX));
         }
     }
     Ok(())

@@ -40,7 +40,7 @@ impl Stored {
             State::Running | State::Cancelling => Err(Skip::Held),
             _ if was_over => Err(Skip::Finished),
             state @ (State::Succeeded | State::Failed | State::Canceled | State::Expired) => {
-                Err(Skip::Ended { state, seq: self.job.event_seq })
+                Err(Skip::Ended { state, seq: self.job.event_seq, released: self.released.take() })
             }
         }
     }
@@ -65,7 +65,8 @@ impl Stored {
         self.lease_until = Some(ledger.now.plus(claim.lease));
         self.claimed_message = claim.message;
         let waited = ledger.now.since(self.job.due_at);
-        let data = Data::Started { worker, lane: self.job.lane.clone(), waited_ms: tell::ms(waited), takeover };
+        let resumes = self.checkpoint.as_ref().map(Into::into);
+        let data = Data::Started { worker, lane: self.job.lane.clone(), waited_ms: tell::ms(waited), takeover, resumes };
         Ok(Started { waited, takeover, event_seq: self.tell(data, ledger) })
     }
 }

@@ -61,7 +61,7 @@ impl Jobs {
         let mut cancel_one = |job: &JobId| {
             let stored = self.get_mut(*job)?;
             let changed = stored.cancel(ledger);
-            Some(Cancelled { job: stored.job.clone(), changed })
+            Some(Cancelled { job: stored.job.clone(), changed, released: stored.released.take() })
         };
         wanted.iter().map(&mut cancel_one).collect()
     }
@@ -109,6 +109,8 @@ fn work(stored: &Stored, started: Started, inputs: &HashMap<JobId, Payload>) -> 
         input: inputs[&job.id].clone(),
         estimate: job.estimate,
         run_timeout: job.run_timeout,
+        stall_timeout: job.stall_timeout,
+        checkpoint: stored.checkpoint.clone(),
         failures: job.failures,
         attempts_max: job.attempts_max,
         waited: started.waited,

@@ -6,12 +6,13 @@ use serde_json::value::RawValue;
 
 use super::{Data, Ledger, Stored, tell};
 use crate::{
+    blob::BlobRef,
     id::{Attempt, EventSeq},
     job::{
-        Finish, InterruptReason,
+        CancelMet, Finish,
         state::{Change, Illegal, State},
     },
-    store::{Error, Record, RecordChange, Recorded},
+    store::{Checkpoint, Error, Record, RecordChange, Recorded},
 };
 
 impl Stored {
@@ -32,12 +33,26 @@ impl Stored {
                     .map_err(|error| Error::broken("a piece of output is not JSON", error))?;
                 Ok(self.tell(Data::Output { chunk }, ledger))
             }
+            RecordChange::Checkpoint { blob, done, total } => Ok(self.keep_checkpoint(blob, *done, *total, ledger)),
+            RecordChange::Restarted { reason } => {
+                self.release_checkpoint();
+                Ok(self.tell(Data::Restarted { reason: reason.as_str() }, ledger))
+            }
             RecordChange::Finish { finish, run } => self.finish(finish, *run, ledger),
         };
         Ok(match seq {
-            Ok(seq) => Recorded::Done { state: self.job.state, seq },
+            Ok(seq) => Recorded::Done { state: self.job.state, seq, released: self.released.take() },
             Err(Illegal { .. }) => Recorded::Fenced,
         })
+    }
+
+    fn keep_checkpoint(&mut self, blob: &BlobRef, done: u64, total: Option<u64>, ledger: &mut Ledger) -> EventSeq {
+        self.release_checkpoint();
+        // A record that is repeated because its answer was lost names the blob that it has brought itself.
+        self.released.take_if(|released| released == blob);
+        let after_seq = self.tell(Data::Checkpoint { done, total, bytes: blob.bytes() }, ledger);
+        self.checkpoint = Some(Checkpoint { blob: blob.clone(), done, total, attempt: self.job.attempt, after_seq });
+        after_seq
     }
 
     fn finish(&mut self, finish: &Finish, run: Duration, ledger: &mut Ledger) -> Result<EventSeq, Illegal> {
@@ -49,17 +64,17 @@ impl Stored {
                 Ok(self.tell(Data::Succeeded { run_ms: tell::ms(run) }, ledger))
             }
             Finish::Failed { failure, retry_at } => self.fail(failure.clone(), *retry_at, Some(run), ledger),
-            Finish::Stopped => {
+            Finish::Stopped { met } => {
                 self.apply(Change::Stopped, ledger.now)?;
-                Ok(self.tell_canceled(Some(run), ledger))
+                Ok(self.tell_canceled(*met, Some(run), ledger))
             }
-            Finish::Interrupted { reason } => {
+            Finish::Interrupted { reason, due_in } => {
                 if self.apply(Change::Requeue, ledger.now)? == State::Canceled {
-                    return Ok(self.tell_canceled(Some(run), ledger));
+                    return Ok(self.tell_canceled(CancelMet::OtherEnd, Some(run), ledger));
                 }
-                self.job.due_at = ledger.now;
-                // A first attempt that was claimed ahead and handed back has not started: its start deadline still holds.
-                if *reason == InterruptReason::NotStarted && self.job.attempt == Attempt(1) {
+                self.job.due_at = ledger.now.plus(*due_in);
+                // A first attempt that was handed back before its start has not started: its start deadline still holds.
+                if reason.is_before_start() && self.job.attempt == Attempt(1) {
                     self.job.started_at = None;
                 }
                 Ok(self.tell(Data::Interrupted { reason: reason.as_str(), run_ms: tell::ms(run) }, ledger))

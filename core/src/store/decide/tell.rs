@@ -9,7 +9,8 @@ use crate::{
     clock::Timestamp,
     estimate::Estimate,
     id::{Attempt, EventSeq, JobId, LaneName, WorkerId},
-    job::{EventKind, FailureCode},
+    job::{Canceled, EventKind, FailureCode},
+    store::Checkpoint,
 };
 
 /// An event to be written.
@@ -38,6 +39,8 @@ pub(in crate::store) enum Data {
         lane: LaneName,
         waited_ms: u64,
         takeover: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resumes: Option<Resumes>,
     },
     Progress {
         done: u64,
@@ -46,6 +49,15 @@ pub(in crate::store) enum Data {
     },
     Output {
         chunk: Box<RawValue>,
+    },
+    Checkpoint {
+        done: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        total: Option<u64>,
+        bytes: u64,
+    },
+    Restarted {
+        reason: &'static str,
     },
     Retrying {
         code: FailureCode,
@@ -70,8 +82,10 @@ pub(in crate::store) enum Data {
     },
     Canceled {
         r#while: &'static str,
+        met: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
         stopped_after_ms: Option<u64>,
+        spent_ms: u64,
         #[serde(skip_serializing_if = "Option::is_none")]
         run_ms: Option<u64>,
     },
@@ -81,13 +95,31 @@ pub(in crate::store) enum Data {
     },
 }
 
-impl Data {
-    pub(super) fn canceled_queued() -> Self {
-        Self::Canceled { r#while: "queued", stopped_after_ms: None, run_ms: None }
-    }
+/// What a started attempt goes on from.
+#[derive(Debug, Serialize)]
+pub(in crate::store) struct Resumes {
+    done: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
+    after_seq: EventSeq,
+}
 
-    pub(super) fn canceled_running(stopped_after: Duration, run: Option<Duration>) -> Self {
-        Self::Canceled { r#while: "running", stopped_after_ms: Some(ms(stopped_after)), run_ms: run.map(ms) }
+impl From<&Checkpoint> for Resumes {
+    fn from(checkpoint: &Checkpoint) -> Self {
+        Self { done: checkpoint.done, total: checkpoint.total, after_seq: checkpoint.after_seq }
+    }
+}
+
+impl Data {
+    /// `stopped_after` is known of a job that ran.
+    pub(super) fn canceled(canceled: Canceled, stopped_after: Option<Duration>, run: Option<Duration>) -> Self {
+        Self::Canceled {
+            r#while: if stopped_after.is_some() { "running" } else { "queued" },
+            met: canceled.met.as_str(),
+            stopped_after_ms: stopped_after.map(ms),
+            spent_ms: ms(canceled.spent),
+            run_ms: run.map(ms),
+        }
     }
 
     pub(super) fn kind(&self) -> EventKind {
@@ -96,6 +128,8 @@ impl Data {
             Self::Started { .. } => EventKind::Started,
             Self::Progress { .. } => EventKind::Progress,
             Self::Output { .. } => EventKind::Output,
+            Self::Checkpoint { .. } => EventKind::Checkpoint,
+            Self::Restarted { .. } => EventKind::Restarted,
             Self::Retrying { .. } => EventKind::Retrying,
             Self::Interrupted { .. } => EventKind::Interrupted,
             Self::Cancelling {} => EventKind::Cancelling,

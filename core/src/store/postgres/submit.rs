@@ -41,13 +41,13 @@ macro_rules! insert {
             "WITH ",
             $more,
             "accepted AS (INSERT INTO job (id, model, version, lane, state, event_seq, attempts_max, created_at, due_at, \
-               start_deadline_at, run_timeout_ms, p50_ms, p90_ms, estimate_source, retry_of, traceparent, idempotency_key, \
+               start_deadline_at, run_timeout_ms, stall_timeout_ms, p50_ms, p90_ms, estimate_source, retry_of, traceparent, idempotency_key, \
                fingerprint, input, input_blob) \
              SELECT n.id, n.model, n.version, n.lane, 'queued', 1, n.attempts_max, n.created_at, n.due_at, \
-               n.start_deadline_at, n.run_timeout_ms, n.p50_ms, n.p90_ms, n.estimate_source, n.retry_of, n.traceparent, \
+               n.start_deadline_at, n.run_timeout_ms, n.stall_timeout_ms, n.p50_ms, n.p90_ms, n.estimate_source, n.retry_of, n.traceparent, \
                n.idempotency_key, decode(n.fingerprint, 'hex'), n.input, n.input_blob \
              FROM json_to_recordset($1::json) AS n(id uuid, model text, version text, lane text, attempts_max bigint, \
-               created_at bigint, due_at bigint, start_deadline_at bigint, run_timeout_ms bigint, p50_ms double precision, \
+               created_at bigint, due_at bigint, start_deadline_at bigint, run_timeout_ms bigint, stall_timeout_ms bigint, p50_ms double precision, \
                p90_ms double precision, estimate_source text, retry_of uuid, traceparent text, idempotency_key text, \
                fingerprint text, input text, input_blob text)) ",
             insert_events!()

@@ -52,13 +52,18 @@ pub(super) use insert_events;
 const UPDATE: &str = concat!(
     "WITH c AS MATERIALIZED (SELECT * FROM json_to_recordset($1::json) AS c(id uuid, state text, attempt bigint, failures bigint, \
        event_seq bigint, due_at bigint, published_at bigint, started_at bigint, finished_at bigint, worker uuid, \
-       lease_until bigint, claimed_message uuid, cancel_requested_at bigint, failure_code text, failure_message text, output text, output_blob text)), \
+       lease_until bigint, claimed_message uuid, cancel_requested_at bigint, failure_code text, failure_message text, output text, output_blob text, \
+       cancel_met text, cancel_spent_ms bigint, checkpoint_blob text, checkpoint_done bigint, checkpoint_total bigint, \
+       checkpoint_attempt bigint, checkpoint_seq bigint)), \
      told AS (",
     insert_events!(),
     ") UPDATE job SET state = c.state, attempt = c.attempt, failures = c.failures, event_seq = c.event_seq, due_at = c.due_at, \
        published_at = c.published_at, started_at = c.started_at, finished_at = c.finished_at, worker = c.worker, \
        lease_until = c.lease_until, claimed_message = c.claimed_message, cancel_requested_at = c.cancel_requested_at, failure_code = c.failure_code, \
-       failure_message = c.failure_message, output = c.output, output_blob = c.output_blob \
+       failure_message = c.failure_message, output = c.output, output_blob = c.output_blob, \
+       cancel_met = c.cancel_met, cancel_spent_ms = c.cancel_spent_ms, checkpoint_blob = c.checkpoint_blob, \
+       checkpoint_done = c.checkpoint_done, checkpoint_total = c.checkpoint_total, checkpoint_attempt = c.checkpoint_attempt, \
+       checkpoint_seq = c.checkpoint_seq \
      FROM c WHERE job.id = c.id"
 );
 

@@ -32,11 +32,11 @@ macro_rules! insert_with_events {
         concat!(
             "WITH new AS MATERIALIZED (SELECT value FROM json_each(?1)) \
              INSERT INTO job (id, model, version, lane, state, event_seq, attempts_max, created_at, due_at, \
-               start_deadline_at, run_timeout_ms, p50_ms, p90_ms, estimate_source, retry_of, traceparent, idempotency_key, \
+               start_deadline_at, run_timeout_ms, stall_timeout_ms, p50_ms, p90_ms, estimate_source, retry_of, traceparent, idempotency_key, \
                fingerprint, input, input_blob) \
              SELECT value ->> 'id', value ->> 'model', value ->> 'version', value ->> 'lane', 'queued', 1, \
                value ->> 'attempts_max', value ->> 'created_at', value ->> 'due_at', value ->> 'start_deadline_at', \
-               value ->> 'run_timeout_ms', value ->> 'p50_ms', value ->> 'p90_ms', value ->> 'estimate_source', \
+               value ->> 'run_timeout_ms', value ->> 'stall_timeout_ms', value ->> 'p50_ms', value ->> 'p90_ms', value ->> 'estimate_source', \
                value ->> 'retry_of', value ->> 'traceparent', value ->> 'idempotency_key', unhex(value ->> 'fingerprint'), \
                value ->> 'input', value ->> 'input_blob' \
              FROM new; ",

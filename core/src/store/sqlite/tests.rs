@@ -56,6 +56,7 @@ fn job(input_bytes: usize) -> NewJob {
         start: Start::In(Duration::ZERO),
         start_deadline: None,
         run_timeout: Duration::from_secs(30),
+        stall_timeout: None,
         retry_of: None,
         traceparent: None,
     }

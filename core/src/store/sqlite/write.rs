@@ -34,7 +34,14 @@ const UPDATE_AND_COMMIT: &str = concat!(
        claimed_message = c.value ->> 'claimed_message', \
        cancel_requested_at = c.value ->> 'cancel_requested_at', \
        failure_code = c.value ->> 'failure_code', failure_message = c.value ->> 'failure_message', \
-       output = c.value ->> 'output', output_blob = c.value ->> 'output_blob' \
+       output = c.value ->> 'output', output_blob = c.value ->> 'output_blob', \
+       cancel_met = c.value ->> 'cancel_met', \
+       cancel_spent_ms = c.value ->> 'cancel_spent_ms', \
+       checkpoint_blob = c.value ->> 'checkpoint_blob', \
+       checkpoint_done = c.value ->> 'checkpoint_done', \
+       checkpoint_total = c.value ->> 'checkpoint_total', \
+       checkpoint_attempt = c.value ->> 'checkpoint_attempt', \
+       checkpoint_seq = c.value ->> 'checkpoint_seq' \
      FROM c WHERE job.id = c.value ->> 'id'; ",
     insert_events!(),
     "; COMMIT"

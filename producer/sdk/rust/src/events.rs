@@ -39,8 +39,12 @@ pub enum EventKind {
     Started,
     /// How far the attempt is.
     Progress,
-    /// A piece of output before the end. Void when `retrying` or `interrupted` follows.
+    /// A piece of output before the end. Void when `retrying` or `interrupted` follows without a `checkpoint` in between, or `restarted` follows.
     Output,
+    /// The state of the computation was saved: pieces of output before it stand.
+    Checkpoint,
+    /// The attempt began from nothing although there was a checkpoint: all pieces of output before it are void.
+    Restarted,
     /// The attempt failed or was lost and another one will follow.
     Retrying,
     /// The attempt was handed back without having failed.
@@ -75,6 +79,8 @@ impl EventKind {
             Self::Started => "started",
             Self::Progress => "progress",
             Self::Output => "output",
+            Self::Checkpoint => "checkpoint",
+            Self::Restarted => "restarted",
             Self::Retrying => "retrying",
             Self::Interrupted => "interrupted",
             Self::Cancelling => "cancelling",
@@ -137,6 +143,35 @@ pub struct Started {
     /// Whether it was taken over from a worker that was lost.
     #[serde(default)]
     pub takeover: bool,
+    /// The checkpoint that it goes on from.
+    #[serde(default)]
+    pub resumes: Option<Resumes>,
+}
+
+/// What a `checkpoint` event tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Checkpoint {
+    /// Units done.
+    pub done: u64,
+    /// Units in all, when known.
+    #[serde(default)]
+    pub total: Option<u64>,
+    /// How large the saved state is.
+    pub bytes: u64,
+}
+
+/// What an attempt goes on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Resumes {
+    /// Units done before.
+    pub done: u64,
+    /// Units in all, when known.
+    #[serde(default)]
+    pub total: Option<u64>,
+    /// The `checkpoint` event: pieces of output up to it stand.
+    pub after_seq: u64,
 }
 
 impl Event {
@@ -150,6 +185,12 @@ impl Event {
     #[must_use]
     pub fn started(&self) -> Option<Started> {
         self.details(&[EventKind::Started])
+    }
+
+    /// The details of a `checkpoint` event.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.details(&[EventKind::Checkpoint])
     }
 
     /// Why an attempt failed: the details of a `retrying` or `failed` event.

@@ -179,6 +179,12 @@ pub struct Job {
     /// How long one attempt may run, in milliseconds.
     #[serde(default)]
     pub run_timeout_ms: u64,
+    /// How long one step of it may take, in milliseconds, where that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall_timeout_ms: Option<u64>,
+    /// What its cancel met, when it is canceled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<Cancel>,
     /// How many jobs of its lane are due before it, while it is queued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
@@ -207,6 +213,16 @@ pub struct Job {
     /// Where its parts are found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub urls: Option<Urls>,
+}
+
+/// What a cancel met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Cancel {
+    /// A word: `queued`, `not_started`, `between_steps`, `inside_run`, `killed`, `given_up`, `other_end`, or a newer one.
+    pub met: String,
+    /// How much was computed after it was asked for, at most, in milliseconds.
+    pub spent_ms: u64,
 }
 
 /// What a caller asks for.
@@ -244,6 +260,8 @@ pub struct Submission {
     #[serde(skip_serializing_if = "Option::is_none")]
     run_timeout_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    stall_timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     attempts_max: Option<u32>,
 }
 
@@ -264,6 +282,7 @@ impl Submission {
             start_at: None,
             start_deadline_ms: None,
             run_timeout_ms: None,
+            stall_timeout_ms: None,
             attempts_max: None,
         })
     }
@@ -315,6 +334,11 @@ impl Submission {
         Self { run_timeout_ms: Some(millis(timeout)), ..self }
     }
 
+    /// Ends an attempt one of whose steps takes longer.
+    pub fn with_stall_timeout(self, timeout: Duration) -> Self {
+        Self { stall_timeout_ms: Some(millis(timeout)), ..self }
+    }
+
     /// Fails the job after this many failed attempts.
     pub fn with_attempts_max(self, attempts: u32) -> Self {
         Self { attempts_max: Some(attempts), ..self }
@@ -352,8 +376,9 @@ mod tests {
             .delayed(Duration::from_secs(1))
             .with_start_deadline(Duration::from_secs(2))
             .with_run_timeout(Duration::from_secs(3))
+            .with_stall_timeout(Duration::from_millis(3_500))
             .with_attempts_max(4);
-        let expected = r#"{"model":"m","version":"2","input":{"a":1},"expected_ms":5,"delay_ms":1000,"start_deadline_ms":2000,"run_timeout_ms":3000,"attempts_max":4}"#;
+        let expected = r#"{"model":"m","version":"2","input":{"a":1},"expected_ms":5,"delay_ms":1000,"start_deadline_ms":2000,"run_timeout_ms":3000,"stall_timeout_ms":3500,"attempts_max":4}"#;
         assert_eq!(serde_json::to_string(&full).expect("json"), expected);
         let scheduled = full.starting_at("2026-12-01T08:00:00Z");
         let expected = expected.replace(r#""delay_ms":1000"#, r#""start_at":"2026-12-01T08:00:00Z""#);

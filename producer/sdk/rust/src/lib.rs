@@ -42,6 +42,6 @@ pub use catalog::{BrokenModel, Cost, Lane, Model, Models, Tensor};
 pub use client::Client;
 pub use dead::{DeadFilter, Deal, Dealt, DealtWith, Skipped};
 pub use error::{Error, InputProblem, Problem};
-pub use events::{Event, EventKind, Events, Progress, Started};
-pub use job::{Estimate, Failure, InvalidJobId, Job, JobId, State, Submission, Urls};
+pub use events::{Checkpoint, Event, EventKind, Events, Progress, Resumes, Started};
+pub use job::{Cancel, Estimate, Failure, InvalidJobId, Job, JobId, State, Submission, Urls};
 pub use list::{JobFilter, JobPage};

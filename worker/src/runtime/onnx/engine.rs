@@ -2,7 +2,9 @@
 //! stopped, and whose fault an error is; it never looks into a tensor.
 
 use std::{
+    borrow::Cow,
     cell::Cell,
+    mem,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -57,31 +59,68 @@ impl Engine {
         control: &RunControl,
         read: impl FnOnce(SessionOutputs<'_>) -> Result<T, RunError>,
     ) -> Result<T, RunError> {
+        self.hold(shapes, control, |held| held.run(inputs, read))
+    }
+
+    /// Hands the session to `body` for many runs on inputs of the same `shapes`: what a run needs besides its inputs is made once for all of
+    /// them. A stop of `control` ends the run that it meets, and every later one at once.
+    ///
+    /// # Errors
+    /// `Failed`, or what `body` says.
+    pub(super) fn hold<T>(
+        &self,
+        shapes: Vec<Vec<usize>>,
+        control: &RunControl,
+        body: impl FnOnce(&mut Held<'_>) -> Result<T, RunError>,
+    ) -> Result<T, RunError> {
         // A run that panicked has lost its model with it: nobody comes here after that.
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let memory = if shapes == inner.shapes { Memory::Kept } else { Memory::Returned };
-        inner.shapes = shapes;
-        // A new one for each run: one that has stopped a run would stop the next one too.
-        let options = Arc::new(run_options(memory).map_err(|error| RunError::Failed(said(&error)))?);
+        let Inner { session, shapes: before } = &mut *inner;
+        // New ones each time: what has stopped a run would stop the next one too.
+        let options = |memory| run_options(memory).map(Arc::new).map_err(|error| RunError::Failed(said(&error)));
+        let kept = options(Memory::Kept)?;
+        let first = if shapes == *before { kept.clone() } else { options(Memory::Returned)? };
+        *before = shapes;
         let stop = {
-            let options = options.clone();
+            let all = [kept.clone(), first.clone()];
             move || {
-                if let Err(error) = options.terminate() {
+                if let Some(error) = all.iter().find_map(|options| options.terminate().err()) {
                     tracing::error!(error = said(&error), "a run could not be told to stop");
                 }
             }
         };
-        let session = &mut inner.session;
+        control.interruptible(stop, || body(&mut Held { session, next: first, kept, control }))
+    }
+}
+
+/// A session in the hands of one computation.
+pub(super) struct Held<'a> {
+    session: &'a mut Session,
+    /// What the next run is made with.
+    next: Arc<RunOptions>,
+    /// What all further ones are made with.
+    kept: Arc<RunOptions>,
+    control: &'a RunControl,
+}
+
+impl Held<'_> {
+    /// Runs once.
+    ///
+    /// # Errors
+    /// `Stopped`, `BadInput` for values that the graph refuses, `Failed`; or what `read` says.
+    pub(super) fn run<'i, 'v: 'i, T, K: Into<Cow<'i, str>>>(
+        &mut self,
+        inputs: Vec<(K, SessionInputValue<'v>)>,
+        read: impl FnOnce(SessionOutputs<'_>) -> Result<T, RunError>,
+    ) -> Result<T, RunError> {
+        let options = mem::replace(&mut self.next, self.kept.clone());
         let started = Instant::now();
-        let ended = control.interruptible(stop, || {
-            let outputs = session.run_with_options(inputs, &*options);
-            SESSION_TIME.set(SESSION_TIME.get() + started.elapsed());
-            outputs
-        });
+        let ended = self.session.run_with_options(inputs, &*options);
+        SESSION_TIME.set(SESSION_TIME.get() + started.elapsed());
         match ended {
             Ok(outputs) => read(outputs),
             // The runtime has no code of its own for this; whether we stopped it is known only here.
-            Err(_) if control.is_stopped() => Err(RunError::Stopped),
+            Err(_) if self.control.is_stopped() => Err(RunError::Stopped),
             // It checks values against the graph (an index out of range), after we have checked names, types and shapes.
             Err(error) if error.code() == ErrorCode::InvalidArgument => Err(RunError::BadInput(said(&error))),
             Err(error) => Err(RunError::Failed(said(&error))),

@@ -26,9 +26,7 @@ pub(super) struct Files {
 pub(super) fn read(model: &Model) -> Result<Files, String> {
     let file = model.manifest.file.as_ref().ok_or("its manifest has no [file]")?;
     let bytes = read_one(model, &file.model)?;
-    let invalid = |why: &str| format!("{} is not a valid ONNX file: {why}", file.model.path);
-    let references = external::references(&bytes).map_err(invalid)?;
-    functions::check(&bytes).map_err(invalid)?;
+    let references = references(&bytes).map_err(|why| format!("{} is not a valid ONNX file: {why}", file.model.path))?;
     let mut external = Vec::new();
     for listed in &file.external {
         external.push((listed.path.clone(), Arc::from(read_one(model, listed)?)));
@@ -39,7 +37,26 @@ pub(super) fn read(model: &Model) -> Result<Files, String> {
     Ok(Files { model: bytes, external })
 }
 
-fn read_one(model: &Model, file: &CheckedFile) -> Result<Vec<u8>, String> {
+/// Reads and checks another ONNX file of a model, which must hold all of its data.
+pub(super) fn read_alone(model: &Model, file: &CheckedFile) -> Result<Files, String> {
+    let bytes = read_one(model, file)?;
+    let references = references(&bytes).map_err(|why| format!("{} is not a valid ONNX file: {why}", file.path))?;
+    if !references.is_empty() {
+        return Err(format!("{} refers to external data; only the model's own file may", file.path));
+    }
+    Ok(Files { model: bytes, external: Vec::new() })
+}
+
+/// What the file refers to, when it is one that the runtime may see.
+fn references(bytes: &[u8]) -> Result<Vec<Reference>, &'static str> {
+    // First, because it bounds how deep messages are in each other.
+    let references = external::references(bytes)?;
+    functions::check(bytes)?;
+    Ok(references)
+}
+
+/// Reads a file and checks its SHA-256.
+pub(super) fn read_one(model: &Model, file: &CheckedFile) -> Result<Vec<u8>, String> {
     model.read(file).map_err(|error| error.to_string())
 }
 

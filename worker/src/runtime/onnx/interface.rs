@@ -3,14 +3,20 @@
 
 use ort::value::{Outlet, TensorElementType, ValueType};
 use siding_core::{
-    model::manifest::Manifest,
+    model::manifest::{Manifest, stepped::Prelude},
     tensor::{Datatype, Dim, TensorSpec},
 };
 
 /// Compares both sides of the model. The error names the tensor and says what both say.
 pub(super) fn check(manifest: &Manifest, inputs: &[Outlet], outputs: &[Outlet]) -> Result<(), String> {
-    side(Side::Inputs, &manifest.inputs, inputs)?;
-    side(Side::Outputs, &manifest.outputs, outputs)
+    side(Side::Inputs, "inputs", &manifest.inputs, inputs)?;
+    side(Side::Outputs, "outputs", &manifest.outputs, outputs)
+}
+
+/// The same of a prelude.
+pub(super) fn check_prelude(prelude: &Prelude, inputs: &[Outlet], outputs: &[Outlet]) -> Result<(), String> {
+    side(Side::Inputs, "stepped.prelude.inputs", &prelude.inputs, inputs)?;
+    side(Side::Outputs, "stepped.prelude.outputs", &prelude.outputs, outputs)
 }
 
 /// Which of the two is compared: the manifest must demand of inputs all that the model does, and may promise less of outputs.
@@ -20,8 +26,7 @@ enum Side {
     Outputs,
 }
 
-fn side(side: Side, specs: &[TensorSpec], outlets: &[Outlet]) -> Result<(), String> {
-    let key = if side == Side::Inputs { "inputs" } else { "outputs" };
+fn side(side: Side, key: &str, specs: &[TensorSpec], outlets: &[Outlet]) -> Result<(), String> {
     if let Some(unknown) = specs.iter().find(|spec| outlets.iter().all(|outlet| outlet.name() != spec.name)) {
         let has: Vec<_> = outlets.iter().map(Outlet::name).collect();
         return Err(format!("{key}: the model has no {}; it has {}", unknown.name, has.join(", ")));

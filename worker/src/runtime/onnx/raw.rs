@@ -1,4 +1,4 @@
-//! The raw loop: a session run again and again on the same tensors, with nothing of ours around it. It exists only as the limit that
+//! The raw loop: a session run again and again on the same tensors (of a stepped model: those of its first run), with nothing of ours around it. It exists only as the limit that
 //! `siding bench inference` measures beside the system; no job runs here.
 
 use ort::{
@@ -14,6 +14,8 @@ use crate::runtime::{LoadError, RunError};
 pub struct Raw {
     session: Session,
     inputs: Vec<(String, DynValue)>,
+    /// How often a job of this input runs the session, at most.
+    pub runs: u64,
 }
 
 impl Onnx {
@@ -24,12 +26,17 @@ impl Onnx {
     pub fn raw(&self, model: &Model, input: &str) -> Result<Raw, LoadError> {
         let files = files::read(model).map_err(|why| LoadError::new(model, why))?;
         let session = self.session(&files).map_err(|error| LoadError::new(model, said(&error)))?;
+        if model.manifest.stepped.is_some() {
+            let loaded = self.stepped(model)?;
+            let (inputs, runs) = loaded.first(input).map_err(|error| LoadError::new(model, error.to_string()))?;
+            return Ok(Raw { session, inputs, runs });
+        }
         let tensors = model
             .manifest
             .parse_input(input)
             .map_err(|problems| LoadError::new(model, RunError::bad_input(&problems).to_string()))?;
         let inputs = values::owned(tensors).map_err(|error| LoadError::new(model, said(&error)))?;
-        Ok(Raw { session, inputs })
+        Ok(Raw { session, inputs, runs: 1 })
     }
 }
 

@@ -22,7 +22,8 @@ pub(super) fn owned(tensors: Tensors) -> ort::Result<Vec<(String, DynValue)>> {
     tensors.into_iter().map(|(name, tensor)| Ok((name, input(tensor)?))).collect()
 }
 
-fn input(tensor: Tensor) -> ort::Result<DynValue> {
+/// One value.
+pub(super) fn input(tensor: Tensor) -> ort::Result<DynValue> {
     let (shape, data) = tensor.into_parts();
     Ok(match data {
         TensorData::Bool(elements) => OrtTensor::from_array((shape, elements))?.into_dyn(),
@@ -45,23 +46,28 @@ fn input(tensor: Tensor) -> ort::Result<DynValue> {
 pub(super) fn outputs(values: &SessionOutputs<'_>, specs: &[TensorSpec]) -> Result<Tensors, RunError> {
     let mut tensors = Tensors::new();
     for spec in specs {
-        let failed = |why: String| RunError::Failed(format!("output {}: {why}", spec.name));
-        let value = values.get(&spec.name).ok_or_else(|| failed("the model did not give it".into()))?;
-        let shape = shape(value, spec).map_err(failed)?;
-        // Each element is at least one digit and a comma of the text that it becomes.
-        let bytes = shape.iter().try_fold(2_usize, |bytes, &size| bytes.checked_mul(size)).unwrap_or(usize::MAX);
-        if bytes > limits::OUTPUT_BYTES_MAX {
-            return Err(RunError::OutputTooLarge { bytes, max: limits::OUTPUT_BYTES_MAX });
-        }
-        let data = output(value, spec.datatype).map_err(|error| failed(super::said(&error)))?;
-        let tensor = Tensor::new(shape, data).map_err(|error| failed(error.to_string()))?;
-        tensors.push(&spec.name, tensor).map_err(|error| failed(error.to_string()))?;
+        let tensor = one(values.get(&spec.name), spec)?;
+        tensors.push(&spec.name, tensor).map_err(|error| RunError::Failed(format!("output {}: {error}", spec.name)))?;
     }
     Ok(tensors)
 }
 
+/// One declared output, or a state that is to be kept.
+pub(super) fn one(value: Option<&DynValue>, spec: &TensorSpec) -> Result<Tensor, RunError> {
+    let failed = |why: String| RunError::Failed(format!("output {}: {why}", spec.name));
+    let value = value.ok_or_else(|| failed("the model did not give it".into()))?;
+    let shape = shape(value, spec).map_err(failed)?;
+    // Each element is at least one digit and a comma of the text that it becomes.
+    let bytes = shape.iter().try_fold(2_usize, |bytes, &size| bytes.checked_mul(size)).unwrap_or(usize::MAX);
+    if bytes > limits::OUTPUT_BYTES_MAX {
+        return Err(RunError::OutputTooLarge { bytes, max: limits::OUTPUT_BYTES_MAX });
+    }
+    let data = output(value, spec.datatype).map_err(|error| failed(super::said(&error)))?;
+    Tensor::new(shape, data).map_err(|error| failed(error.to_string()))
+}
+
 /// The value's shape, when it is one that the manifest promises.
-fn shape(value: &DynValue, spec: &TensorSpec) -> Result<Vec<usize>, String> {
+pub(super) fn shape(value: &DynValue, spec: &TensorSpec) -> Result<Vec<usize>, String> {
     let given = value.dtype().tensor_shape().ok_or("is no tensor")?;
     let shape: Option<Vec<usize>> = given.iter().map(|&size| usize::try_from(size).ok()).collect();
     let fits = |shape: &Vec<usize>| {

@@ -1,0 +1,371 @@
+//! The models that this worker keeps loaded, for all of its slots: a copy that no slot runs lies here, and any slot may take it. It decides which
+//! copies go when there is no room for another, and that a copy of what the repository no longer holds is never used again. It never takes a
+//! copy from a slot that runs it.
+//!
+//! A copy counts as held from before it is loaded until it is dropped (`Room`), so that two slots cannot both use the last of the memory.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use siding_core::{
+    error::chain,
+    id::{ModelName, ModelVersion},
+    model::{catalog::Catalog, repository::Model},
+    telemetry::Metrics,
+};
+
+use crate::runtime::{Cause, LoadError, LoadedModel, ModelRuntime};
+
+/// Copies that a worker keeps loaded, for each of its slots.
+const COPIES_PER_SLOT: usize = 8;
+/// How long a failed load stands: until then an attempt fails with the same words, instead of reading and checking the files again.
+const FAILED_LOAD_STANDS: Duration = Duration::from_secs(10);
+/// Most failed loads that are remembered; the oldest goes first.
+const FAILED_LOADS_MAX: usize = 32;
+/// How long a load waits for the end of runs that hold the memory it needs.
+const ROOM_PATIENCE: Duration = Duration::from_secs(30);
+/// How often such a wait looks whether its job was stopped.
+const ROOM_LOOK: Duration = Duration::from_millis(100);
+
+/// What one copy counts for: the bytes of its files and half as many again, for what a session keeps beside its weights, and so much for a
+/// session without any. Measured: 105 MB for 90 MB of weights, 6 MB for a model of 17 KB.
+const COPY_BYTES_MIN: u64 = 8 << 20;
+
+/// Why there is no copy for a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotLoaded {
+    /// It cannot be loaded here, in words for the caller of the job.
+    Refused(String),
+    /// It has crashed too often, and is not loaded for so long.
+    Resting(Duration),
+    /// Its process crashed while it was loaded.
+    Crashed(Cause),
+}
+
+/// How much a worker may keep loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Copies, running ones included.
+    pub copies_max: usize,
+    /// What they count for, in bytes; 0 for no bound but the other.
+    pub bytes_max: u64,
+}
+
+impl Bounds {
+    /// Those of a worker with so many slots and `worker.models_bytes_max`.
+    #[must_use]
+    pub fn of(slots: usize, bytes_max: u64) -> Self {
+        Self { copies_max: slots * COPIES_PER_SLOT, bytes_max }
+    }
+
+    fn fits(self, copies: usize, bytes: u64) -> bool {
+        copies <= self.copies_max && (self.bytes_max == 0 || bytes <= self.bytes_max)
+    }
+}
+
+/// How many of the idle copies, the one not used for longest first, must go so that one of `needed` bytes fits beside the others; `None` when
+/// it does not fit even then. `idle` has their bytes, `held` the number and bytes of all copies, these included.
+fn evict(idle: &[u64], held: (usize, u64), needed: u64, bounds: Bounds) -> Option<usize> {
+    let (mut copies, mut bytes) = (held.0 + 1, held.1.saturating_add(needed));
+    if bounds.fits(copies, bytes) {
+        return Some(0);
+    }
+    idle.iter()
+        .position(|gone| {
+            (copies, bytes) = (copies - 1, bytes.saturating_sub(*gone));
+            bounds.fits(copies, bytes)
+        })
+        .map(|last| last + 1)
+}
+
+/// The copies of one worker. Cheap to clone.
+#[derive(Clone)]
+pub struct LoadedModels(Arc<Shared>);
+
+struct Shared {
+    runtime: Arc<dyn ModelRuntime>,
+    catalog: Catalog,
+    metrics: Arc<Metrics>,
+    bounds: Bounds,
+    state: Mutex<State>,
+    /// Tells loads that wait that a copy became idle or went.
+    freed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Most recently used last.
+    idle: Vec<Loaded>,
+    /// Everything that holds memory, by its room.
+    held: HashMap<u64, Held>,
+    room_last: u64,
+    /// Oldest first.
+    failed: VecDeque<FailedLoad>,
+}
+
+struct Held {
+    version: Arc<Model>,
+    bytes: u64,
+    /// Somebody wants it unloaded: it goes as soon as nobody runs it.
+    unwanted: bool,
+}
+
+struct FailedLoad {
+    version: Arc<Model>,
+    at: Instant,
+    message: String,
+}
+
+/// One loaded copy, in the hands of a slot.
+pub struct Loaded {
+    /// What runs.
+    pub model: Box<dyn LoadedModel>,
+    /// What was loaded.
+    version: Arc<Model>,
+    /// After `model`: the memory is free when the model is gone.
+    room: Room,
+}
+
+impl Loaded {
+    /// What was loaded.
+    #[must_use]
+    pub fn version(&self) -> &Arc<Model> {
+        &self.version
+    }
+}
+
+/// The memory that one copy counts for.
+struct Room {
+    id: u64,
+    /// Weak, because idle copies lie in there.
+    shared: Weak<Shared>,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // Without it the worker is gone, and all of its copies go.
+        let Some(shared) = self.shared.upgrade() else { return };
+        let mut state = shared.lock();
+        state.held.remove(&self.id);
+        shared.tell_held(&state);
+        shared.freed.notify_all();
+    }
+}
+
+impl State {
+    fn bytes(&self) -> u64 {
+        self.held.values().map(|held| held.bytes).sum()
+    }
+
+    /// Takes the idle copies away that `goes` says. They are to be dropped when the state is no longer locked: that takes it again.
+    fn take_idle(&mut self, goes: impl Fn(&Self, &Loaded) -> bool) -> Vec<Loaded> {
+        let (gone, stay) = std::mem::take(&mut self.idle).into_iter().partition(|loaded| goes(self, loaded));
+        self.idle = stay;
+        gone
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_held(&self, state: &State) {
+        self.metrics.models.held(state.held.len(), state.bytes());
+    }
+}
+
+impl LoadedModels {
+    /// Nothing loaded yet.
+    #[must_use]
+    pub fn new(runtime: Arc<dyn ModelRuntime>, catalog: Catalog, bounds: Bounds, metrics: Arc<Metrics>) -> Self {
+        let (state, freed) = (Mutex::default(), Condvar::new());
+        Self(Arc::new(Shared { runtime, catalog, metrics, bounds, state, freed }))
+    }
+
+    /// A copy of this version for one run: one that lies here, or a fresh one. Blocks while it is loaded, and while runs hold the memory for it;
+    /// the latter ends when `stopped` says so.
+    ///
+    /// # Errors
+    /// Why there is none, in words for the caller of the job.
+    pub fn take(&self, name: &ModelName, version: &ModelVersion, stopped: impl Fn() -> bool) -> Result<Loaded, NotLoaded> {
+        let repository = self.0.catalog.current();
+        let Some(version) = repository.find(name, version) else {
+            let why = repository.missing(name, Some(version));
+            return Err(NotLoaded::Refused(format!("model {name} version {version} is not in this worker's repository: {why}")));
+        };
+        let mut state = self.0.lock();
+        // The newest first: its memory is the warmest.
+        while let Some(at) = state.idle.iter().rposition(|loaded| Arc::ptr_eq(&loaded.version, version)) {
+            let loaded = state.idle.remove(at);
+            if !loaded.model.is_stale() {
+                return Ok(loaded);
+            }
+            // Dropping it takes the lock again.
+            drop(state);
+            told_and_dropped(vec![loaded]);
+            state = self.0.lock();
+        }
+        state.failed.retain(|failed| failed.at.elapsed() < FAILED_LOAD_STANDS);
+        if let Some(failed) = state.failed.iter().find(|failed| Arc::ptr_eq(&failed.version, version)) {
+            return Err(NotLoaded::Refused(failed.message.clone()));
+        }
+        drop(state);
+        let room = self.room(version, stopped)?;
+        self.load(version, room)
+    }
+
+    /// Puts a copy back that has run. One that is no longer wanted goes.
+    pub fn keep(&self, loaded: Loaded) {
+        let is_current = self.0.catalog.is_current(&loaded.version);
+        let mut state = self.0.lock();
+        if is_current && state.held.get(&loaded.room.id).is_some_and(|held| !held.unwanted) {
+            state.idle.push(loaded);
+            drop(state);
+            self.0.freed.notify_all();
+        } else {
+            drop(state);
+            tracing::info!(model.name = %loaded.version.manifest.name, model.version = %loaded.version.manifest.version, "model unloaded");
+        }
+    }
+
+    /// Drops every idle copy of what the repository no longer holds. Blocks.
+    pub fn drop_replaced(&self) {
+        let gone = self.0.lock().take_idle(|_, loaded| !self.0.catalog.is_current(&loaded.version));
+        told_and_dropped(gone);
+    }
+
+    /// Drops the copies of this version, those that run as soon as they have. Blocks.
+    pub fn unload(&self, name: &ModelName, version: &ModelVersion) {
+        let is_meant = |model: &Model| model.manifest.name == *name && model.manifest.version == *version;
+        let mut state = self.0.lock();
+        state.held.values_mut().filter(|held| is_meant(&held.version)).for_each(|held| held.unwanted = true);
+        let gone = state.take_idle(|_, loaded| is_meant(&loaded.version));
+        drop(state);
+        told_and_dropped(gone);
+    }
+
+    /// Loads copies of this version until there are `copies`, runs each new one once on the manifest's example, and keeps them. Nothing else is
+    /// evicted for it. Blocks.
+    ///
+    /// # Errors
+    /// Why there are fewer, for the log.
+    pub fn warm(&self, version: &Arc<Model>, copies: usize) -> Result<(), String> {
+        let mut warmed = Vec::new();
+        let result = self.warm_into(version, copies, &mut warmed);
+        warmed.into_iter().for_each(|loaded| self.keep(loaded));
+        result
+    }
+
+    fn warm_into(&self, version: &Arc<Model>, copies: usize, warmed: &mut Vec<Loaded>) -> Result<(), String> {
+        loop {
+            let mut state = self.0.lock();
+            if state.held.values().filter(|held| Arc::ptr_eq(&held.version, version)).count() >= copies {
+                return Ok(());
+            }
+            let needed = bytes_of(version);
+            if evict(&[], (state.held.len(), state.bytes()), needed, self.0.bounds).is_none() {
+                return Err("worker.models_bytes_max leaves no room for more copies".into());
+            }
+            let room = self.reserve(&mut state, version, needed);
+            drop(state);
+            let mut loaded = self.load(version, room).map_err(|not_loaded| format!("{not_loaded:?}"))?;
+            if let Some(example) = &version.manifest.example {
+                loaded
+                    .model
+                    .run(example, &crate::runtime::RunControl::new(drop))
+                    .map_err(|error| format!("its example fails: {error}"))?;
+            }
+            warmed.push(loaded);
+        }
+    }
+
+    /// Room for one more copy, made by letting idle ones go.
+    fn room(&self, version: &Arc<Model>, stopped: impl Fn() -> bool) -> Result<Room, NotLoaded> {
+        let (needed, bounds, until) = (bytes_of(version), self.0.bounds, Instant::now() + ROOM_PATIENCE);
+        let refused =
+            |why: &str| Err(NotLoaded::Refused(format!("model {} cannot be loaded on this worker: {why}", version.place())));
+        if !bounds.fits(1, needed) {
+            return refused(&format!("it counts for {needed} bytes, and worker.models_bytes_max allows {}", bounds.bytes_max));
+        }
+        let mut state = self.0.lock();
+        loop {
+            let idle: Vec<u64> =
+                state.idle.iter().map(|loaded| state.held.get(&loaded.room.id).map_or(0, |held| held.bytes)).collect();
+            if let Some(count) = evict(&idle, (state.held.len(), state.bytes()), needed, bounds) {
+                let gone: Vec<Loaded> = state.idle.drain(..count).collect();
+                if gone.is_empty() {
+                    return Ok(self.reserve(&mut state, version, needed));
+                }
+                // Their memory first, then ours; another slot may be faster, and then it is looked for again.
+                drop(state);
+                told_and_dropped(gone);
+                state = self.0.lock();
+                continue;
+            }
+            if stopped() || Instant::now() >= until {
+                return refused("other models run in all of its memory");
+            }
+            state = self.0.freed.wait_timeout(state, ROOM_LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn reserve(&self, state: &mut State, version: &Arc<Model>, bytes: u64) -> Room {
+        state.room_last += 1;
+        let id = state.room_last;
+        state.held.insert(id, Held { version: version.clone(), bytes, unwanted: false });
+        self.0.tell_held(state);
+        Room { id, shared: Arc::downgrade(&self.0) }
+    }
+
+    fn load(&self, version: &Arc<Model>, room: Room) -> Result<Loaded, NotLoaded> {
+        let (name, number) = (&version.manifest.name, &version.manifest.version);
+        let started = Instant::now();
+        let loaded = self.0.runtime.load(version);
+        self.0.metrics.models.loaded(name, loaded.is_ok());
+        match loaded {
+            Ok(model) => {
+                let load_ms = started.elapsed().as_secs_f64() * 1e3;
+                tracing::info!(model.name = %name, model.version = %number, load_ms, "model loaded");
+                Ok(Loaded { model, version: version.clone(), room })
+            }
+            Err(LoadError { rests_for: Some(left), .. }) => Err(NotLoaded::Resting(left)),
+            Err(error) => {
+                // The chain is for the operator; the caller learns that the model is not available, and which.
+                tracing::error!(model.name = %name, model.version = %number, error = chain(&error), "model cannot be loaded");
+                // A crash is not remembered: it is counted, and another load may end otherwise.
+                if let Some(cause) = error.crashed {
+                    return Err(NotLoaded::Crashed(cause));
+                }
+                let message = format!("model {name} version {number} cannot be loaded on this worker");
+                let mut state = self.0.lock();
+                if state.failed.len() == FAILED_LOADS_MAX {
+                    state.failed.pop_front();
+                }
+                state.failed.push_back(FailedLoad { version: version.clone(), at: Instant::now(), message: message.clone() });
+                // The room is free when its memory is, and takes the lock.
+                drop(state);
+                drop(room);
+                Err(NotLoaded::Refused(message))
+            }
+        }
+    }
+}
+
+/// What a copy of it counts for.
+fn bytes_of(version: &Model) -> u64 {
+    let files = version.file_bytes();
+    if version.manifest.file.is_none() { 0 } else { files + files / 2 + COPY_BYTES_MIN }
+}
+
+fn told_and_dropped(gone: Vec<Loaded>) {
+    for loaded in gone {
+        tracing::info!(model.name = %loaded.version.manifest.name, model.version = %loaded.version.manifest.version, "model unloaded");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! Rows for what goes when there is no room, and what becomes of copies when the repository or an operator moves on. The models are scripted
+//! and hold nothing but their place.
+
+use std::{fs, path::Path};
+
+use super::*;
+use crate::runtime::scripted::Scripted;
+
+#[test]
+fn what_was_not_used_for_longest_goes_and_no_more_than_must() {
+    let bounds = |copies_max, bytes_max| Bounds { copies_max, bytes_max };
+    type Row = (&'static str, &'static [u64], (usize, u64), u64, Bounds, Option<usize>);
+    let rows: &[Row] = &[
+        ("there is room", &[5, 5], (2, 10), 5, bounds(8, 100), Some(0)),
+        ("exactly", &[5, 5], (2, 10), 90, bounds(8, 100), Some(0)),
+        ("the oldest is enough", &[50, 5], (2, 55), 60, bounds(8, 100), Some(1)),
+        ("both must go", &[5, 50], (2, 55), 60, bounds(8, 100), Some(2)),
+        ("too many copies", &[1, 1], (2, 2), 1, bounds(2, 0), Some(1)),
+        ("no bound on bytes", &[], (1, u64::MAX), u64::MAX, bounds(2, 0), Some(0)),
+        ("what runs holds the rest", &[5], (3, 100), 20, bounds(8, 100), None),
+        ("larger than everything", &[], (0, 0), 101, bounds(8, 100), None),
+    ];
+    for (why, idle, held, needed, bounds, expected) in rows {
+        assert_eq!(evict(idle, *held, *needed, *bounds), *expected, "{why}");
+    }
+}
+
+fn write(root: &Path, version: &str, description: &str) {
+    let folder = root.join("m").join(version);
+    fs::create_dir_all(&folder).expect("a folder");
+    let manifest = format!(
+        "name = \"m\"\nversion = \"{version}\"\ndescription = \"{description}\"\nlicense = \"\"\nsource = \"\"\nrunner = \"scripted\"\n\
+         cost = {{ base_ms = 1 }}\n"
+    );
+    fs::write(folder.join("model.toml"), manifest).expect("a file");
+}
+
+struct Given {
+    folder: tempfile::TempDir,
+    catalog: Catalog,
+    models: LoadedModels,
+}
+
+impl Given {
+    fn versions(versions: &[&str], copies_max: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        versions.iter().for_each(|version| write(folder.path(), version, "first"));
+        let catalog = Catalog::open(folder.path(), true, "latest".parse().expect("a policy")).expect("readable");
+        let bounds = Bounds { copies_max, bytes_max: 0 };
+        let models = LoadedModels::new(Arc::new(Scripted::new()), catalog.clone(), bounds, Arc::new(Metrics::new()));
+        Self { folder, catalog, models }
+    }
+
+    fn take(&self, version: &str) -> Result<Loaded, String> {
+        let taken = self.models.take(&"m".parse().expect("a name"), &version.parse().expect("a version"), || true);
+        taken.map_err(|not_loaded| match not_loaded {
+            NotLoaded::Refused(why) => why,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    /// Copies in all, and those that no slot runs.
+    fn counts(&self) -> (usize, usize) {
+        let state = self.models.0.lock();
+        (state.held.len(), state.idle.len())
+    }
+}
+
+#[test]
+fn a_copy_is_taken_again_and_goes_when_another_needs_its_place() {
+    let given = Given::versions(&["1", "2"], 1);
+    let first = given.take("1").expect("loads, though new jobs get version 2 alone");
+    let refused = given.take("2").map(drop).expect_err("the only place is taken by what runs");
+    assert!(refused.contains("other models run in all of its memory"), "{refused}");
+    given.models.keep(first);
+    assert_eq!(given.counts(), (1, 1));
+    let again = given.take("1").expect("is there");
+    assert_eq!(given.counts(), (1, 0), "the same copy, not another");
+    given.models.keep(again);
+    drop(given.take("2").expect("version 1 goes for it"));
+    assert_eq!(given.counts(), (0, 0), "a copy that is lost with its run leaves its place");
+}
+
+#[test]
+fn a_copy_of_what_was_replaced_goes_when_its_run_has_ended() {
+    let given = Given::versions(&["1"], 4);
+    let (running, idle) = (given.take("1").expect("loads"), given.take("1").expect("loads"));
+    given.models.keep(idle);
+    write(given.folder.path(), "1", "second");
+    let changes = given.catalog.reload().expect("readable");
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    given.models.drop_replaced();
+    assert_eq!(given.counts(), (1, 0), "the idle one is gone, the running one is not touched");
+    let fresh = given.take("1").expect("loads what is there now");
+    given.models.keep(fresh);
+    given.models.keep(running);
+    assert_eq!(given.counts(), (1, 1), "only the fresh one is kept");
+    fs::remove_dir_all(given.folder.path().join("m/1")).expect("removes");
+    given.catalog.reload().expect("readable");
+    let gone = given.take("1").map(drop).expect_err("gone");
+    assert!(gone.starts_with("model m version 1 is not in this worker's repository: there is no such model"), "{gone}");
+}
+
+#[test]
+fn what_an_operator_unloads_goes_and_what_is_warmed_stays() {
+    let given = Given::versions(&["1"], 4);
+    let version = given.catalog.current().models()[0].clone();
+    given.models.warm(&version, 3).expect("loads");
+    assert_eq!(given.counts(), (3, 3));
+    given.models.warm(&version, 3).expect("is there already");
+    assert_eq!(given.counts(), (3, 3));
+    let running = given.take("1").expect("is there");
+    let (name, number) = (&version.manifest.name, &version.manifest.version);
+    given.models.unload(name, number);
+    assert_eq!(given.counts(), (1, 0));
+    given.models.keep(running);
+    assert_eq!(given.counts(), (0, 0), "it goes as soon as it has run");
+    let full = given.models.warm(&version, 5).expect_err("only four have room");
+    assert!(full.contains("leaves no room"), "{full}");
+    assert_eq!(given.counts(), (4, 4), "those that have room are warm");
+}
