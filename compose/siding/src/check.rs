@@ -27,7 +27,7 @@ pub use report::{Checked, CheckedCost, Memory, Report, Run};
 /// Sizes that are measured; the example's own is the first.
 const SIZES_MAX: usize = 6;
 /// How many times as large as the example's an input is tried.
-const FACTOR_MAX: usize = 4096;
+const FACTOR_MAX: usize = 1 << 16;
 /// Timed runs of one size. Their median is told: an odd number has one.
 const RUNS_MAX: usize = 7;
 /// No further run of a size begins after so long.

@@ -3,6 +3,7 @@
 
 use serde_json::{Number, Value};
 use siding_core::{
+    limits,
     model::manifest::Manifest,
     tensor::{Dim, TensorSpec},
 };
@@ -35,11 +36,12 @@ impl<'a> Growing<'a> {
     }
 
     fn in_example(example: Value, specs: &'a [TensorSpec], size: impl Fn(&str) -> Option<f64>) -> Option<Self> {
-        let own = size(&example.to_string())?;
+        let text = example.to_string();
+        let own = size(&text)?;
+        // Most grow with the first step; a window of many samples only when the sequence is longer than it.
+        let is_small = |&factor: &usize| factor <= FACTOR_MAX && text.len().saturating_mul(factor) <= limits::BODY_BYTES_MAX;
         parts(&example, specs).into_iter().map(|part| Self { example: example.clone(), specs, part }).find(|growing| {
-            // Most grow with the first step; a window of many samples only when the sequence is longer than it.
-            let steps =
-                std::iter::successors(Some(2_usize), |factor| Some(factor * 2)).take_while(|&factor| factor <= FACTOR_MAX);
+            let steps = std::iter::successors(Some(2_usize), |factor| Some(factor * 2)).take_while(is_small);
             steps.map_while(|factor| size(&growing.times(factor))).any(|size| size > own)
         })
     }
