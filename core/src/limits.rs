@@ -56,6 +56,11 @@ pub const WRITE_BYTES_MIN: usize = 64 * 1024;
 pub const TENSOR_RANK_MAX: usize = 8;
 /// Most elements in one tensor: the product of its shape may not pass it.
 pub const TENSOR_ELEMENTS_MAX: usize = 16 * 1024 * 1024;
+/// Most nodes that a model's functions may come to, each call written out. Large language models have some ten thousand.
+pub const MODEL_NODES_MAX: usize = 100_000;
+/// How deep a model's functions, and the graphs in their nodes, may be in each other: the runtime goes down by recursion, and some hundreds are more
+/// than a slot's stack holds.
+pub const MODEL_CALLS_DEPTH_MAX: usize = 64;
 /// Most tensors in one input.
 pub const TENSORS_MAX: usize = 64;
 /// Most texts in one input of a text model.

@@ -2,6 +2,7 @@
 //! ONNX Runtime can do wrong is in `runtime/*`. It needs what `make setup` fetches and says so; it never skips.
 
 mod files;
+mod hostile;
 mod interface;
 mod isolated;
 mod magika;

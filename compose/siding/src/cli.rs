@@ -2,6 +2,7 @@
 
 pub mod args;
 mod catalog;
+mod check;
 mod config;
 mod dead;
 pub mod exit;
@@ -21,7 +22,7 @@ use siding_core::{
 use siding_worker::runtime::onnx::Options;
 
 use self::{
-    args::{BenchCommand, Cli, Command, Global, JobsCommand, Log, SettingsArgs},
+    args::{BenchCommand, Cli, Command, Global, JobsCommand, Log, ModelsCommand, SettingsArgs},
     exit::Failed,
 };
 use crate::{
@@ -76,7 +77,7 @@ async fn run_async(cli: Cli, wrap: fn(Seams) -> Seams) -> Result<(), Failed> {
         Command::Jobs { command } => run_jobs(&client(&cli.global)?, &output, command).await,
         Command::Config { command } => config::run(&output, command),
         Command::Dead { command } => dead::run(&client(&cli.global)?, &output, command).await,
-        Command::Models => catalog::models(&client(&cli.global)?, &output).await,
+        Command::Models { command } => run_models(&cli.global, &output, command.unwrap_or(ModelsCommand::List)).await,
         Command::Lanes => catalog::lanes(&client(&cli.global)?, &output).await,
         Command::Doctor(args) => doctor::run(&client(&cli.global)?, &output, args).await,
         Command::Demo(args) => demo::run(&output, args).await,
@@ -111,6 +112,16 @@ async fn run_jobs(client: &Client, output: &Output, command: JobsCommand) -> Res
         JobsCommand::Watch(args) => watch::run(client, output, args).await,
         JobsCommand::Cancel { id } => jobs::cancel(client, output, id).await,
         JobsCommand::Retry { id, follow } => jobs::retry(client, output, id, &follow).await,
+    }
+}
+
+async fn run_models(global: &Global, output: &Output, command: ModelsCommand) -> Result<(), Failed> {
+    match command {
+        ModelsCommand::List => catalog::models(&client(global)?, output).await,
+        ModelsCommand::Show { model } => catalog::show(&client(global)?, output, &model).await,
+        ModelsCommand::Load { model } => catalog::load(&client(global)?, output, &model).await,
+        ModelsCommand::Unload { model } => catalog::unload(&client(global)?, output, &model).await,
+        ModelsCommand::Check(args) => check::run(output, args).await,
     }
 }
 

@@ -2,6 +2,7 @@
 //! never do. It holds no behaviour of a job. The command line lives here too, so that tests can be the program.
 
 pub mod bench;
+pub mod check;
 pub mod cli;
 mod demo;
 mod doctor;

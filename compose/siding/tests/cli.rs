@@ -129,6 +129,8 @@ fn what_is_printed_is_what_was_asked_for() {
     assert_eq!(json(&["jobs", "list", "--output", "json"])["jobs"].as_array().map(Vec::len), Some(2));
     assert_eq!(server.check(&["jobs", "list", "--output", "jsonl", "--limit", "1"], 0).lines().count(), 1);
     assert_eq!(json(&["models", "--output", "json"])["models"][0]["name"], "script");
+    assert_eq!(json(&["models", "list", "--output", "json"])["models"][0]["name"], "script");
+    assert_eq!(json(&["models", "show", "script/1", "--output", "json"])["runner"], "scripted");
     assert_eq!(json(&["lanes", "--output", "json"])["lanes"].as_array().map(Vec::len), Some(4));
 
     assert_eq!(server.check(&["jobs", "result", id], 0), "{\"a\":[1,2]}\n");

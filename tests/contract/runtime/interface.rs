@@ -10,7 +10,7 @@ use super::{Variant, committed, runtimes};
 pub(super) mod onnx {
     use super::super::sha256;
 
-    fn varint(mut number: u64) -> Vec<u8> {
+    pub(in super::super) fn varint(mut number: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
         while number >= 0x80 {
             bytes.push((number & 0x7f) as u8 | 0x80);
@@ -38,7 +38,7 @@ pub(super) mod onnx {
     }
 
     /// A `ValueInfoProto`: a vector of FP32 whose dimension is `symbol`.
-    fn vector(name: &str, symbol: &str) -> Vec<u8> {
+    pub(in super::super) fn vector(name: &str, symbol: &str) -> Vec<u8> {
         let shape = bytes(1, &text(2, symbol));
         let tensor = [number(1, 1), bytes(2, &shape)].concat();
         [text(1, name), bytes(2, &bytes(1, &tensor))].concat()

@@ -7,8 +7,10 @@
 mod engine;
 mod external;
 mod files;
+mod functions;
 mod interface;
 pub mod library;
+mod protobuf;
 mod providers;
 pub mod raw;
 mod stepped;

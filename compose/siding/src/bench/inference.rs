@@ -265,7 +265,7 @@ fn word(isolation: Isolation) -> &'static str {
 }
 
 /// An input of zeros, every free dimension 1; for models whose manifest has no example.
-fn zeros(manifest: &Manifest) -> String {
+pub(crate) fn zeros(manifest: &Manifest) -> String {
     let tensor = |spec: &TensorSpec| {
         let shape: Vec<usize> = spec.shape.iter().map(|dim| if let Dim::Fixed(size) = dim { *size } else { 1 }).collect();
         let zero = match spec.datatype {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod dead;
+mod models;
 mod settings;
 mod submit;
 
@@ -14,6 +15,7 @@ pub use settings::{ConfigCommand, Log, RoleArgs, SettingsArgs, UpArgs};
 
 pub use bench::{BenchIsolation, IsolationArgs};
 pub use dead::{DeadCommand, DeadFilterArgs, DeadListArgs, DealArgs};
+pub use models::{CheckArgs, ModelsCommand};
 pub use submit::SubmitArgs;
 
 use crate::output::Format;
@@ -91,8 +93,12 @@ pub enum Command {
         #[command(subcommand)]
         command: DeadCommand,
     },
-    /// List the models that can run, and those that cannot
-    Models,
+    /// List, show or check models; without a word more, list them
+    Models {
+        /// Which of these.
+        #[command(subcommand)]
+        command: Option<ModelsCommand>,
+    },
     /// List the lanes and what is in them
     Lanes,
     /// Check this machine and say how to mend what is wrong
@@ -341,6 +347,11 @@ mod tests {
             ("siding producer --config siding.toml --listen 127.0.0.1:0 --log json", true),
             ("siding worker --data elsewhere", false),
             ("siding migrate --database postgres://h/d", true),
+            ("siding models --output json", true),
+            ("siding models show spin", true),
+            ("siding models show", false),
+            ("siding models check", true),
+            ("siding models check spin ./folder/1 --models elsewhere --seconds 5", true),
         ];
         for (line, ok) in rows {
             assert_eq!(parse(line).is_ok(), ok, "{line}");

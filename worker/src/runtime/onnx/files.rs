@@ -1,5 +1,5 @@
-//! A model's bytes, checked before the runtime sees them: each file against its SHA-256, and every reference to external data against
-//! the files that the manifest lists. The runtime is given memory, never a path: it opens no file for us.
+//! A model's bytes, checked before the runtime sees them: each file against its SHA-256, every reference to external data against
+//! the files that the manifest lists, and what its functions come to. The runtime is given memory, never a path: it opens no file for us.
 
 use std::sync::Arc;
 
@@ -8,7 +8,10 @@ use siding_core::{
     model::{manifest::CheckedFile, repository::Model},
 };
 
-use super::external::{self, Reference};
+use super::{
+    external::{self, Reference},
+    functions,
+};
 
 /// Everything that one session is made from.
 #[derive(Debug)]
@@ -23,8 +26,7 @@ pub(super) struct Files {
 pub(super) fn read(model: &Model) -> Result<Files, String> {
     let file = model.manifest.file.as_ref().ok_or("its manifest has no [file]")?;
     let bytes = read_one(model, &file.model)?;
-    let references =
-        external::references(&bytes).map_err(|why| format!("{} is not a valid ONNX file: {why}", file.model.path))?;
+    let references = references(&bytes).map_err(|why| format!("{} is not a valid ONNX file: {why}", file.model.path))?;
     let mut external = Vec::new();
     for listed in &file.external {
         external.push((listed.path.clone(), Arc::from(read_one(model, listed)?)));
@@ -38,11 +40,19 @@ pub(super) fn read(model: &Model) -> Result<Files, String> {
 /// Reads and checks another ONNX file of a model, which must hold all of its data.
 pub(super) fn read_alone(model: &Model, file: &CheckedFile) -> Result<Files, String> {
     let bytes = read_one(model, file)?;
-    let references = external::references(&bytes).map_err(|why| format!("{} is not a valid ONNX file: {why}", file.path))?;
+    let references = references(&bytes).map_err(|why| format!("{} is not a valid ONNX file: {why}", file.path))?;
     if !references.is_empty() {
         return Err(format!("{} refers to external data; only the model's own file may", file.path));
     }
     Ok(Files { model: bytes, external: Vec::new() })
+}
+
+/// What the file refers to, when it is one that the runtime may see.
+fn references(bytes: &[u8]) -> Result<Vec<Reference>, &'static str> {
+    // First, because it bounds how deep messages are in each other.
+    let references = external::references(bytes)?;
+    functions::check(bytes)?;
+    Ok(references)
 }
 
 /// Reads a file and checks its SHA-256.

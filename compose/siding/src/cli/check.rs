@@ -1,0 +1,173 @@
+//! `siding models check`: which models are meant, how long each may take, and how the findings are printed. What is measured is decided in
+//! `check`; this never asks a server.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use siding_core::{
+    config::{Effective, Settings},
+    drain::Drain,
+    model::repository::{Broken, Model, Repository},
+    telemetry,
+};
+use siding_worker::runtime::{ModelRuntime, RunControl, Runtimes};
+use tokio::sync::oneshot;
+
+use super::{args::CheckArgs, exit::Failed};
+use crate::{
+    check::{Checked, Report, check},
+    output::{Format, Output, Paint, Table, human},
+};
+
+/// Models and folders that are to be checked.
+#[derive(Debug, Default)]
+struct Chosen {
+    models: Vec<Arc<Model>>,
+    broken: Vec<Broken>,
+}
+
+/// Runs the command.
+pub async fn run(output: &Output, args: CheckArgs) -> Result<(), Failed> {
+    telemetry::init_logs(telemetry::LogForm::Text, "error");
+    let settings = Effective::load(&args.sources()).map_err(|error| Failed::Usage(error.to_string()))?.settings;
+    let chosen = choose(&settings, &args.what)?;
+    let runtime: Arc<dyn ModelRuntime> = Arc::new(Runtimes::open(&settings.worker.onnxruntime, settings.worker.scripted));
+    let patience = Duration::from_secs(args.seconds);
+    let mut models = Vec::new();
+    for model in chosen.models {
+        output.note(&format!("checking {}/{}", model.manifest.name, model.manifest.version));
+        models.push(check_within(patience, model, runtime.clone()).await?);
+    }
+    let report = Report::new(models, &chosen.broken);
+    match output.format {
+        Format::Json | Format::Jsonl => output.json(&report)?,
+        Format::Table => print(output, &report)?,
+    }
+    match report.problems() {
+        0 => Ok(()),
+        1 => Err(Failed::Ended("1 thing is wrong".into())),
+        wrong => Err(Failed::Ended(format!("{wrong} things are wrong"))),
+    }
+}
+
+/// Checks on a thread of its own, and stops what takes longer than `patience`.
+async fn check_within(patience: Duration, model: Arc<Model>, runtime: Arc<dyn ModelRuntime>) -> anyhow::Result<Checked> {
+    let (drain, control) = (Drain::new(), Arc::new(RunControl::new(drop)));
+    let (answer, mut answered) = oneshot::channel();
+    let of_thread = control.clone();
+    // Nobody waits for the answer only when this command has ended already.
+    drain.spawn_blocking(move || drop(answer.send(check(&model, &*runtime, &of_thread))));
+    let checked = match tokio::time::timeout(patience, &mut answered).await {
+        Ok(checked) => checked,
+        Err(_) => {
+            control.stop();
+            answered.await
+        }
+    };
+    checked.context("the check broke off")
+}
+
+fn choose(settings: &Settings, what: &[String]) -> Result<Chosen, Failed> {
+    let allow_scripted = settings.worker.scripted;
+    let open = |folder: &Path| {
+        Repository::open(folder, allow_scripted).map_err(|error| Failed::Usage(siding_core::error::chain(&error)))
+    };
+    let configured = || match settings.models_folder() {
+        Some(folder) => open(&folder),
+        None => Err(Failed::Usage("no model repository: name one with --models, or run `make setup`".into())),
+    };
+    let mut chosen = Chosen::default();
+    if what.is_empty() {
+        chosen.add(&configured()?, |_| true);
+    }
+    for what in what {
+        let folder = PathBuf::from(what);
+        // `spin` is a name even where a folder `spin` lies about; a path says that it is one.
+        let is_path = what.starts_with(['.', '/']) || (folder.is_dir() && what.parse::<siding_core::id::ModelName>().is_err());
+        match is_path {
+            true if has_manifest(&folder) => {
+                let (repository, own) = around(&folder)?;
+                chosen.add(&open(&repository)?, |place| place == own);
+            }
+            true => chosen.add(&open(&folder)?, |_| true),
+            false => {
+                let (before, of_model) = (chosen.len(), format!("{what}/"));
+                chosen.add(&configured()?, |place| place == what || place.starts_with(&of_model));
+                if chosen.len() == before {
+                    return Err(Failed::Usage(format!("the repository has no model {what}")));
+                }
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+fn has_manifest(folder: &Path) -> bool {
+    folder.join(siding_core::model::manifest::FILE_NAME).is_file()
+}
+
+/// The repository in which a version's folder is, and its `name/version` there.
+fn around(folder: &Path) -> Result<(PathBuf, String), Failed> {
+    let unusable = || Failed::Usage(format!("{} is no folder NAME/VERSION", folder.display()));
+    let real = folder.canonicalize().map_err(|_| unusable())?;
+    let (name, root) = (real.parent().ok_or_else(unusable)?, real.ancestors().nth(2).ok_or_else(unusable)?);
+    let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).ok_or_else(unusable);
+    Ok((root.to_path_buf(), format!("{}/{}", last(name)?, last(&real)?)))
+}
+
+impl Chosen {
+    /// Adds what is at the places that are wanted, `name/version` each.
+    fn add(&mut self, repository: &Repository, wanted: impl Fn(&str) -> bool) {
+        let place = |model: &Model| format!("{}/{}", model.manifest.name, model.manifest.version);
+        self.models.extend(repository.models().iter().filter(|model| wanted(&place(model))).cloned());
+        self.broken.extend(repository.broken().iter().filter(|broken| wanted(&broken.folder)).cloned());
+    }
+
+    fn len(&self) -> usize {
+        self.models.len() + self.broken.len()
+    }
+}
+
+fn print(output: &Output, report: &Report) -> Result<(), Failed> {
+    let mut table = Table::new(&["MODEL", "RUNNER", ">LOAD", ">LOADED", ">AFTER RUNS", ">SIZE", ">ONE RUN", ">MANIFEST SAYS"]);
+    let bytes = |bytes: Option<u64>| bytes.map_or("-".to_owned(), human::bytes);
+    for model in &report.models {
+        let place = format!("{}/{}", model.name, model.version);
+        let load = model.load_ms.map_or("-".to_owned(), human::duration);
+        let of_model = [place, model.runner.to_string(), load, bytes(model.memory.loaded_bytes), bytes(model.memory.ran_bytes)];
+        for index in 0..model.runs.len().max(1) {
+            let [place, runner, load, loaded, ran] = if index == 0 { of_model.clone() } else { Default::default() };
+            let [size, one, says] = model.runs.get(index).map_or(["-".to_owned(), "-".to_owned(), "-".to_owned()], |run| {
+                [run.size.to_string(), time(run.ms), time(run.expected_ms)]
+            });
+            table.row([place, runner, load, loaded, ran, size, one, says]);
+        }
+    }
+    if !report.models.is_empty() {
+        output.table(&table)?;
+    }
+    for model in &report.models {
+        let place = format!("{}/{}", model.name, model.version);
+        if let Some(cost) = &model.cost {
+            output.line(&format!("\n# {place}, as measured here on one thread\n{}", cost.toml().trim_end()))?;
+        }
+        for note in &model.notes {
+            output.line(&output.paint(Paint::Busy, &format!("{place}: {note}")))?;
+        }
+        for problem in &model.problems {
+            output.line(&output.paint(Paint::Bad, &format!("{place}: {problem}")))?;
+        }
+    }
+    for broken in &report.broken {
+        output.line(&output.paint(Paint::Bad, &format!("{}: {}", broken.folder, broken.error)))?;
+    }
+    Ok(())
+}
+
+fn time(ms: f64) -> String {
+    if ms < 1.0 { format!("{:.0} us", ms * 1e3) } else { human::duration(ms) }
+}
