@@ -43,8 +43,19 @@ fn is_right(body: &[u8], at: usize) -> bool {
     end <= RESULT_BYTES && quotes && middle == &MIDDLE[..middle.len()]
 }
 
-/// Reads the answer to its end; how many bytes of the result it had, and whether each was what the model gave.
-async fn read_to_end(mut socket: TcpStream, each: impl Fn()) -> (usize, bool) {
+/// Asks for the result until there is room for its first piece, as a caller is told to, and reads it to its end; how many bytes it had, and
+/// whether each was what the model gave.
+async fn read_to_end(url: &str, job: &str, each: impl Fn()) -> (usize, bool) {
+    loop {
+        if let Some(got) = read_answer(asked(url, job).await, &each).await {
+            return got;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// `None` when it was told to come back.
+async fn read_answer(mut socket: TcpStream, each: impl Fn()) -> Option<(usize, bool)> {
     let (mut piece, mut head) = (vec![0; READ_BYTES], Vec::new());
     let (mut body, mut bytes, mut right) = (None, 0, true);
     while let Ok(read @ 1..) = socket.read(&mut piece).await {
@@ -54,7 +65,12 @@ async fn read_to_end(mut socket: TcpStream, each: impl Fn()) -> (usize, bool) {
                 let before = head.len();
                 head.extend_from_slice(&piece[..read]);
                 let Some(end) = head.windows(4).position(|end| end == b"\r\n\r\n") else { continue };
-                assert!(head.starts_with(b"HTTP/1.1 200 OK"), "{}", String::from_utf8_lossy(&head[..end]));
+                let said = String::from_utf8_lossy(&head[..end]);
+                if said.starts_with("HTTP/1.1 503") {
+                    assert!(said.contains("retry-after: "), "{said}");
+                    return None;
+                }
+                assert!(said.starts_with("HTTP/1.1 200 OK"), "{said}");
                 body = Some(());
                 end + 4 - before
             }
@@ -63,7 +79,7 @@ async fn read_to_end(mut socket: TcpStream, each: impl Fn()) -> (usize, bool) {
         bytes += read - begins;
         each();
     }
-    (bytes, right)
+    Some((bytes, right))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,13 +93,13 @@ async fn two_hundred_callers_of_one_large_result_hold_a_bounded_part_of_it_and_g
     let (url, id) = (client.address().to_owned(), job.id.to_string());
 
     // One first, so that what every process grows by once is there.
-    assert_eq!(read_to_end(asked(&url, &id).await, || ()).await, (RESULT_BYTES, true));
+    assert_eq!(read_to_end(&url, &id, || ()).await, (RESULT_BYTES, true));
     let before = system.resident_bytes();
     let highest = AtomicUsize::new(before);
     let look = || {
         highest.fetch_max(system.resident_bytes(), Ordering::Relaxed);
     };
-    let callers = (0..CALLERS).map(|_| async { read_to_end(asked(&url, &id).await, look).await });
+    let callers = (0..CALLERS).map(|_| async { read_to_end(&url, &id, look).await });
     let got = join_all(callers).await;
     let growth = highest.into_inner() - before;
     println!("{CALLERS} callers of {} MiB at once: the process grew by {} MiB", RESULT_BYTES / MIB, growth / MIB);

@@ -4,16 +4,27 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use siding_client::{Client, JobId, State};
+use siding_client::{Client, EventKind, JobId, State};
 use siding_tests::harness::{child::ChildSystem, eventually, processes};
 
-use super::given::{PATIENCE, PROGRAM, ended, running, submission};
+use super::given::{PATIENCE, PROGRAM, ended, submission};
 
 /// How soon a model process is gone when its worker is.
 const GONE_MAX: Duration = Duration::from_secs(5);
 
 async fn accepted(client: &Client, script: serde_json::Value, attempts_max: u32) -> JobId {
     client.submit(&submission("scripted", &script).with_attempts_max(attempts_max)).await.expect("accepted").id
+}
+
+/// Waits until a deaf run has begun to compute.
+async fn hears_nothing(client: &Client, job: JobId) {
+    let mut events = client.events(job, 0);
+    while let Some(event) = events.next().await {
+        if event.expect("the stream goes on").kind == EventKind::Output {
+            return;
+        }
+    }
+    panic!("it ended before it computed");
 }
 
 fn model_processes(system: &ChildSystem) -> Vec<u32> {
@@ -58,7 +69,7 @@ async fn a_run_that_does_not_heed_its_stop_is_killed_after_the_patience_and_its_
     let client = system.start().await;
     let deaf = json!({"op": "hang", "deaf": true});
     let cancelled = accepted(&client, deaf.clone(), 3).await;
-    running(&client, cancelled).await;
+    hears_nothing(&client, cancelled).await;
     client.cancel(cancelled).await.expect("accepted");
     let late =
         client.submit(&submission("scripted", &deaf).with_run_timeout(Duration::from_millis(200))).await.expect("accepted").id;
@@ -79,7 +90,7 @@ async fn a_killed_worker_leaves_no_model_process_even_a_hanging_one() {
     let mut system = ChildSystem::with(PROGRAM, "isolation = \"always\"");
     let client = system.start().await;
     let hanging = accepted(&client, json!({"op": "hang", "deaf": true}), 100).await;
-    running(&client, hanging).await;
+    hears_nothing(&client, hanging).await;
     let models = eventually("its model has a process", PATIENCE, || async {
         let models = model_processes(&system);
         if models.is_empty() { Err("none".to_owned()) } else { Ok(models) }

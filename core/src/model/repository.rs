@@ -60,6 +60,10 @@ impl Model {
     pub fn read(&self, file: &CheckedFile) -> Result<Vec<u8>, Unreadable> {
         let unreadable = |why: String| Unreadable { file: file.path.clone(), why };
         let path = scan::inside(&self.folder, &self.folder.join(&file.path)).map_err(unreadable)?;
+        // Whoever opens a pipe waits for who writes to it.
+        if !path.is_file() {
+            return Err(unreadable("is no file".into()));
+        }
         let bytes = std::fs::read(path).map_err(|error| unreadable(format!("cannot be read: {}", error.kind())))?;
         let found: [u8; 32] = Sha256::digest(&bytes).into();
         if found != file.sha256 {

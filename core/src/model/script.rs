@@ -44,7 +44,7 @@ pub enum Script<'a> {
     },
     /// `{"op":"panic"}`: panics.
     Panic,
-    /// `{"op":"hang","deaf":b?}`: runs until it is stopped; a deaf one for ever.
+    /// `{"op":"hang","deaf":b?}`: runs until it is stopped; a deaf one for ever, after a piece of output.
     Hang {
         /// Whether it does not heed its stop.
         deaf: bool,

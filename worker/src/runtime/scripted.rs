@@ -94,7 +94,9 @@ impl LoadedModel for Loaded {
             }
             Script::Panic => one_step(|_| panic!("panicked on request")),
             Script::Hang { deaf: false } => one_step(|control| wait(None, control).map(|()| "null".into())),
-            Script::Hang { deaf: true } => one_step(|_| {
+            Script::Hang { deaf: true } => one_step(|control| {
+                // For whoever waits for the moment from which on it hears nothing.
+                control.report(RunReport::Output("\"deaf\"".into()));
                 loop {
                     std::thread::park();
                 }
