@@ -2,6 +2,7 @@
 //! decides when by `checkpoint_due` and nothing else; a checkpoint that cannot be written costs a log line and a count, never the job.
 
 use std::{
+    cell::OnceCell,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -54,7 +55,10 @@ pub enum NoState {
 pub struct Kept<'a> {
     keeping: &'a Keeping,
     running: &'a Running,
-    identity: Identity,
+    manifest: &'a Manifest,
+    input: &'a str,
+    /// Made when it is first asked for: most runs have no use for it, and it hashes the input.
+    identity: OnceCell<Identity>,
     /// When the last one was finished, or the run began.
     last: Instant,
     /// What it took.
@@ -64,13 +68,16 @@ pub struct Kept<'a> {
 impl Keeping {
     /// Those of this job's run, on the model of this manifest.
     #[must_use]
-    pub fn of<'a>(&'a self, running: &'a Running, manifest: &Manifest, input: &str) -> Kept<'a> {
-        let identity = Identity::new(running.work.job, manifest, input);
-        Kept { keeping: self, running, identity, last: Instant::now(), cost: Duration::ZERO }
+    pub fn of<'a>(&'a self, running: &'a Running, manifest: &'a Manifest, input: &'a str) -> Kept<'a> {
+        Kept { keeping: self, running, manifest, input, identity: OnceCell::new(), last: Instant::now(), cost: Duration::ZERO }
     }
 }
 
 impl Kept<'_> {
+    fn identity(&self) -> &Identity {
+        self.identity.get_or_init(|| Identity::new(self.running.work.job, self.manifest, self.input))
+    }
+
     /// The state that the job's checkpoint holds; `None` when it has none. Blocks.
     ///
     /// # Errors
@@ -93,7 +100,7 @@ impl Kept<'_> {
                 return Err(NoState::Unavailable);
             }
         };
-        decode(&bytes, &self.identity).map(|(_, state)| Some(state)).map_err(NoState::Refused)
+        decode(&bytes, self.identity()).map(|(_, state)| Some(state)).map_err(NoState::Refused)
     }
 
     /// The run begins from nothing although the job has a checkpoint: it is recorded, and the checkpoint is gone. Blocks while the store is
@@ -126,7 +133,7 @@ impl Kept<'_> {
     fn write(&self, progress: Progress, state: &State) {
         let (keeping, work) = (self.keeping, &self.running.work);
         let begun = Instant::now();
-        let bytes = encode(&self.identity, work.attempt, progress, state);
+        let bytes = encode(self.identity(), work.attempt, progress, state);
         if bytes.len() > limits::CHECKPOINT_BYTES_MAX {
             keeping.metrics.checkpoint_refused(CheckpointRefused::TooLarge);
             tracing::warn!(job.id = %work.job, bytes = bytes.len(), "the state is too large for a checkpoint; the run goes on without");

@@ -2,6 +2,7 @@
 //! are slots, the same input. Bare loop and system take turns, so that a busy neighbour disturbs both alike.
 
 mod bare;
+mod checkpoints;
 mod stops;
 
 use std::{
@@ -77,6 +78,8 @@ struct Line {
     added_p50_ms: f64,
     /// From `stop` until the run has returned; measured once, told with the medians.
     stopped: Option<Quantiles>,
+    /// What a checkpoint costs, where there is one; told with the medians.
+    checkpoint: Option<checkpoints::Cost>,
 }
 
 /// Jobs in the latency part of a round.
@@ -118,7 +121,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
                 bail!("model {}: a model of runner {runner} is measured on its [example], and has none", model.manifest.name)
             }
         };
-        let bench = Bench { options: &options, model, input, services: &services };
+        let bench = Bench { options: &options, model, input, services: &services, settings: &settings };
         bench.measure(&onnx, settings.slots()).await?;
     }
     Ok(services.stop().await?)
@@ -142,6 +145,7 @@ struct Bench<'a> {
     model: Arc<Model>,
     input: Arc<str>,
     services: &'a Services,
+    settings: &'a Settings,
 }
 
 impl Bench<'_> {
@@ -155,8 +159,9 @@ impl Bench<'_> {
             lines.push(line);
         }
         drop(bares);
-        let stopped = stops::measure(onnx, &self.model, &self.input).await?;
-        print_line(&Line { stopped: Some(stopped.quantiles()), ..self.medians(&lines) })
+        let stopped = Some(stops::measure(onnx, &self.model, &self.input).await?.quantiles());
+        let checkpoint = checkpoints::measure(&self.settings.worker, &self.model, &self.input).await?;
+        print_line(&Line { stopped, checkpoint, ..self.medians(&lines) })
     }
 
     async fn round(&self, round: usize, bares: Vec<Bare>) -> anyhow::Result<(Line, Vec<Bare>)> {
@@ -187,6 +192,7 @@ impl Bench<'_> {
             idle,
             added_p50_ms: idle.p50_ms - raw.p50_ms,
             stopped: None,
+            checkpoint: None,
         };
         Ok((line, bares))
     }
@@ -208,6 +214,7 @@ impl Bench<'_> {
             idle: Quantiles { p50_ms: of(|line| line.idle.p50_ms), p99_ms: of(|line| line.idle.p99_ms) },
             added_p50_ms: of(|line| line.added_p50_ms),
             stopped: None,
+            checkpoint: None,
         }
     }
 
