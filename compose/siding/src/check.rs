@@ -71,6 +71,14 @@ pub fn check(model: &Model, runtime: &dyn ModelRuntime, control: &RunControl) ->
     checked
 }
 
+/// The example as many times as large, where something in it makes its size larger and the model takes that.
+#[must_use]
+pub fn larger(manifest: &Manifest, example: &str, factor: usize) -> Option<String> {
+    let growing = grow::Growing::of(manifest, example, |input| size(manifest, input))?;
+    let larger = growing.times(factor);
+    size(manifest, &larger).is_some().then_some(larger)
+}
+
 /// The manifest's example; without one, zeros where the manifest says enough for them. That there is none is a problem all the same: nobody
 /// knows whether zeros are an input that makes sense.
 fn example(manifest: &Manifest, problems: &mut Vec<String>) -> Option<String> {

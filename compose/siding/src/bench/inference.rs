@@ -31,6 +31,7 @@ use siding_worker::runtime::{choose::Runtimes, onnx::Onnx};
 
 use super::{Durations, Quantiles, median, print_line};
 use crate::{
+    check,
     process::guarded,
     seams::{self, Place, Seams},
     services::Services,
@@ -49,6 +50,8 @@ pub struct Options {
     pub measure: Duration,
     /// Rounds; the printed figures are medians over them.
     pub rounds: usize,
+    /// How many times as large as the manifest's example the input is.
+    pub factor: usize,
     /// Whether the system runs the model in processes of their own: never, or always.
     pub isolation: Isolation,
 }
@@ -120,6 +123,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             (None, runner) => {
                 bail!("model {}: a model of runner {runner} is measured on its [example], and has none", model.manifest.name)
             }
+        };
+        let input = match options.factor {
+            0 | 1 => input,
+            factor => match check::larger(&model.manifest, &input, factor) {
+                Some(larger) => larger.into(),
+                None => {
+                    tracing::warn!(model.name = %model.manifest.name, factor, "its example cannot be made so large; left out");
+                    continue;
+                }
+            },
         };
         let bench = Bench { options: &options, model, input, services: &services, settings: &settings };
         bench.measure(&onnx, settings.slots()).await?;

@@ -257,6 +257,9 @@ pub struct InferenceArgs {
     /// Rounds; the last line has their medians
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub rounds: usize,
+    /// How many times as large as the manifest's example the input is
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub factor: usize,
     /// Whether the system runs the model in processes of their own; the raw loop never does
     #[arg(long, value_enum, value_name = "WHEN", default_value = "never")]
     pub isolation: BenchIsolation,
@@ -264,8 +267,9 @@ pub struct InferenceArgs {
 
 impl From<InferenceArgs> for crate::bench::inference::Options {
     fn from(args: InferenceArgs) -> Self {
-        let InferenceArgs { model, models, seconds, rounds, isolation } = args;
-        Self { model, models, measure: std::time::Duration::from_secs(seconds), rounds, isolation: isolation.into() }
+        let InferenceArgs { model, models, seconds, rounds, factor, isolation } = args;
+        let measure = std::time::Duration::from_secs(seconds);
+        Self { model, models, measure, rounds, factor, isolation: isolation.into() }
     }
 }
 
