@@ -169,18 +169,15 @@ impl Blobs {
     /// Removes checkpoints that nothing refers to any more, as far as the store answers soon. What stays is a blob too many: a log line, and
     /// nobody's failure.
     pub async fn discard(&self, useless: &[BlobRef]) {
-        let patience = Duration::from_secs(limits::BLOBS_REMOVE_SECS_MAX);
-        let removing = async {
-            for blob in useless {
-                self.remove(blob).await?;
-            }
-            Ok::<_, Error>(())
-        };
-        if !useless.is_empty() && !matches!(tokio::time::timeout(patience, removing).await, Ok(Ok(()))) {
-            tracing::warn!(
-                blobs = useless.len(),
-                "cannot remove checkpoints that are of no use any more; they stay in the blob store"
-            );
+        let until = tokio::time::Instant::now() + Duration::from_secs(limits::BLOBS_REMOVE_SECS_MAX);
+        let mut left = 0;
+        for blob in useless {
+            // One that is refused says nothing about the next; one that gets no answer uses the patience up for all.
+            let removed = tokio::time::timeout_at(until, self.remove(blob)).await;
+            left += usize::from(!matches!(removed, Ok(Ok(()))));
+        }
+        if left > 0 {
+            tracing::warn!(blobs = left, "cannot remove checkpoints that are of no use any more; they stay in the blob store");
         }
     }
 

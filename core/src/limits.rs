@@ -95,8 +95,9 @@ pub const SUBMISSIONS_WAITING_MAX: usize = 4096;
 pub const PUBLISH_WINDOW_MAX: usize = 1024;
 /// Most records (progress, results) of one worker that wait for the store; a slot waits before it runs another job.
 pub const RECORDS_WAITING_MAX: usize = 1024;
-/// Largest checkpoint of one job, in bytes; a computation with a larger state goes on without.
-pub const CHECKPOINT_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Largest checkpoint of one job, in bytes; a computation with a larger state goes on without. With an input it fits into a frame, so that every
+/// worker can go on from it.
+pub const CHECKPOINT_BYTES_MAX: usize = 192 * 1024 * 1024;
 /// Longest time that the writing or reading of one checkpoint may take, in seconds. The run waits for it.
 pub const CHECKPOINT_SECS_MAX: u64 = 30;
 /// Longest time that the removing of a group's checkpoints may take, in seconds; then they stay.
@@ -157,4 +158,6 @@ const _: () = assert!(INLINE_BYTES_MAX <= VIEW_OUTPUT_BYTES_MAX, "what lies in t
 const _: () = assert!(TENSOR_RANK_MAX < JSON_DEPTH_MAX, "the deepest tensor is no bomb");
 const _: () = assert!(BATCH_JOBS_MAX <= PUBLISH_WINDOW_MAX, "a batch fits into an empty window");
 const _: () = assert!(GROUP_ROWS_MAX <= RECORDS_WAITING_MAX, "a full group must fit into the queue that feeds it");
+const _: () =
+    assert!(CHECKPOINT_BYTES_MAX + 2 * BODY_BYTES_MAX < MODEL_FRAME_BYTES_MAX, "a state goes through a frame with its input");
 const _: () = assert!(OUTPUT_BYTES_MAX < MODEL_FRAME_BYTES_MAX, "the largest output goes through a frame");

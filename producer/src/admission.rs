@@ -126,6 +126,7 @@ pub fn new_job(submission: &Submission, checked: Checked<'_>) -> NewJob {
 /// The row of a job that runs `first` again on the same input. Routed anew: the first job's lane may be gone.
 #[must_use]
 pub fn again(first: &JobRecord, input: Payload, lanes: &Lanes) -> NewJob {
+    let lane = route(&first.estimate, lanes);
     NewJob {
         id: JobId::generate(),
         model: first.model.clone(),
@@ -133,11 +134,12 @@ pub fn again(first: &JobRecord, input: Payload, lanes: &Lanes) -> NewJob {
         input,
         idempotency_key: None,
         fingerprint: [0; 32],
-        lane: route(&first.estimate, lanes).name.clone(),
+        lane: lane.name.clone(),
         estimate: first.estimate,
         attempts_max: first.attempts_max,
         start: Start::In(Duration::ZERO),
-        start_deadline: None,
+        // Not the first one's, which counted from its own due time; the lane's, as for a job that names none.
+        start_deadline: lane.start_deadline_ms.map(Duration::from_millis),
         run_timeout: first.run_timeout,
         stall_timeout: first.stall_timeout,
         retry_of: Some(first.id),

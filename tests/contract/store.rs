@@ -72,6 +72,7 @@ macro_rules! store_contract {
             ]
             checkpoints: [
                 the_next_attempt_goes_on_from_the_newest_checkpoint,
+                a_group_that_is_told_twice_releases_nothing_that_is_gone_on_from,
                 only_the_newest_attempt_may_save_a_state,
                 a_restart_takes_the_checkpoint_away_and_says_so,
                 the_end_of_a_job_releases_its_checkpoint,

@@ -102,7 +102,10 @@ impl Running {
     /// Stops the run, for the first reason given. Safe at any time.
     pub fn stop(&self, reason: StopReason) {
         // A second reason changes nothing: the run is already ending.
-        self.stop.get_or_init(|| (reason, Instant::now()));
+        let (reason, _) = *self.stop.get_or_init(|| (reason, Instant::now()));
+        if matches!(reason, StopReason::Cancel | StopReason::Drain | StopReason::LeaseLost) {
+            self.control.excuse();
+        }
         self.control.stop();
     }
 

@@ -43,6 +43,23 @@ pub async fn the_next_attempt_goes_on_from_the_newest_checkpoint(seam: &StoreSea
     assert_eq!(told["resumes"], serde_json::json!({"done": 2, "total": 10, "after_seq": 5}));
 }
 
+pub async fn a_group_that_is_told_twice_releases_nothing_that_is_gone_on_from(seam: &StoreSeam) {
+    let work = seam.running().await;
+    let group = [checkpoint(&work, 1), checkpoint(&work, 2)];
+    for (told, expected) in [
+        ("once", [done(State::Running, 3, None), done(State::Running, 4, Some(1))]),
+        ("twice", [done(State::Running, 5, None), done(State::Running, 6, Some(1))]),
+    ] {
+        assert_eq!(seam.store.record(&group).await.expect("recorded"), expected, "{told}");
+    }
+    let restarted = [record(&work, RecordChange::Restarted { reason: RestartReason::Damaged }), checkpoint(&work, 2)];
+    assert_eq!(
+        seam.store.record(&restarted).await.expect("recorded"),
+        [done(State::Running, 7, None), done(State::Running, 8, None)],
+        "it begins anew and saves the same bytes"
+    );
+}
+
 pub async fn only_the_newest_attempt_may_save_a_state(seam: &StoreSeam) {
     let old = seam.running().await;
     seam.record_one(checkpoint(&old, 1)).await;

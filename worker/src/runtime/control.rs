@@ -70,6 +70,8 @@ impl Reach {
 pub struct RunControl {
     stop: Reach,
     kill: Reach,
+    /// Set once, by whoever stops it for a reason of the caller's or the worker's own; read when its process has been killed.
+    excused: AtomicBool,
     sink: Sink,
 }
 
@@ -83,12 +85,23 @@ impl RunControl {
     /// Controls for one run whose reports go to `sink`. The sink may block: that is how a full recorder slows a run down.
     #[must_use]
     pub fn new(sink: impl Fn(Report) + Send + Sync + 'static) -> Self {
-        Self { stop: Reach::default(), kill: Reach::default(), sink: Box::new(sink) }
+        Self { stop: Reach::default(), kill: Reach::default(), excused: AtomicBool::new(false), sink: Box::new(sink) }
     }
 
     /// Asks the run to end. Safe to call at any time, any number of times, from any thread.
     pub fn stop(&self) {
         self.stop.ask();
+    }
+
+    /// Whoever stops it does so for a reason that says nothing about the model: that it then does not end says nothing either.
+    pub fn excuse(&self) {
+        self.excused.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it was excused.
+    #[must_use]
+    pub fn is_excused(&self) -> bool {
+        self.excused.load(Ordering::SeqCst)
     }
 
     /// Whether the run was asked to end.

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sha2::{Digest, Sha256};
 use siding_core::{
     config::Isolation,
     id::{ModelName, ModelVersion},
@@ -55,14 +56,15 @@ struct Shared {
 struct Version {
     name: ModelName,
     version: ModelVersion,
-    file: Option<[u8; 32]>,
+    /// Over all of its files.
+    files: [u8; 32],
 }
 
 impl Version {
     fn of(model: &Model) -> Self {
         let manifest = &model.manifest;
-        let file = manifest.file.as_ref().map(|file| file.model.sha256);
-        Self { name: manifest.name.clone(), version: manifest.version.clone(), file }
+        let files = manifest.files().fold(Sha256::new(), |files, file| files.chain_update(file.sha256));
+        Self { name: manifest.name.clone(), version: manifest.version.clone(), files: files.finalize().into() }
     }
 }
 
@@ -144,6 +146,13 @@ impl Shared {
         }
     }
 
+    /// Its process was killed for a reason that is not its own: the version is new again, and no step nearer to a rest.
+    fn killed(&self, version: &Version) {
+        self.metrics.model_crashed(&version.name);
+        self.records().entry(version.clone()).or_default().trust.crashed();
+        tracing::warn!(model.name = %version.name, model.version = %version.version, "the process of a model did not heed a stop and was killed");
+    }
+
     fn ended(&self, version: &Version) {
         let mut records = self.records();
         let record = records.entry(version.clone()).or_default();
@@ -166,8 +175,10 @@ struct Watch {
 }
 
 impl Watch {
-    fn failed(&self, error: &RunError) {
+    fn failed(&self, error: &RunError, was_excused: bool) {
         match error {
+            // A caller who cancels must not take the model from the others: a long kernel is no defect.
+            RunError::Crashed(Cause::NotStopping) if was_excused => self.shared.killed(&self.version),
             RunError::Crashed(cause) => self.shared.crashed(&self.version, *cause),
             // The model has answered, and its process with it.
             RunError::BadInput(_) | RunError::Failed(_) | RunError::OutputTooLarge { .. } | RunError::BadCheckpoint(_) => {
@@ -196,7 +207,7 @@ impl LoadedModel for Guarded {
         let inner = self.inner.begin(input, from).inspect_err(|error| {
             // An input that is refused before anything is computed speaks neither for the model nor against it.
             if let RunError::Crashed(_) = error {
-                self.watch.failed(error);
+                self.watch.failed(error, false);
             }
         })?;
         Ok(Box::new(Watched { inner, watch: self.watch.clone() }))
@@ -214,7 +225,7 @@ impl Computation for Watched {
         match &step {
             Ok(Step::More(_)) => {}
             Ok(Step::Done(_)) => self.watch.shared.ended(&self.watch.version),
-            Err(error) => self.watch.failed(error),
+            Err(error) => self.watch.failed(error, control.is_excused()),
         }
         step
     }

@@ -75,7 +75,15 @@ impl Jobs {
             Some(stored) => stored.record(record, ledger),
             None => Ok(Recorded::Fenced),
         };
-        records.iter().map(record_one).collect()
+        let mut recorded: Vec<Recorded> = records.iter().map(record_one).collect::<Result<_, _>>()?;
+        // A group that is repeated because its answer was lost releases, on its way, the very checkpoint that it ends with.
+        for (record, recorded) in records.iter().zip(&mut recorded) {
+            let kept = self.get_mut(record.job).and_then(|stored| stored.checkpoint.as_ref()).map(|kept| &kept.blob);
+            if let Recorded::Done { released, .. } = recorded {
+                released.take_if(|released| Some(&*released) == kept);
+            }
+        }
+        Ok(recorded)
     }
 
     /// Drops; `None` for a job that does not exist. Which were dropped is in `changed`.
