@@ -44,9 +44,13 @@ fn newest_done(events: &[(u32, u32, Value)]) -> u64 {
 }
 
 async fn no_checkpoint_is_left(system: &TestSystem) {
+    at_most_checkpoints_are_left(system, 0).await;
+}
+
+async fn at_most_checkpoints_are_left(system: &TestSystem, most: usize) {
     eventually("checkpoints are removed", TestSystem::patience(), || async {
         let left = system.blob_files();
-        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        if left.len() <= most { Ok(()) } else { Err(format!("{left:?}")) }
     })
     .await;
 }
@@ -74,7 +78,8 @@ async fn a_job_whose_worker_dies_goes_on_from_its_checkpoint(profile: Profile) {
     let lost = newest_done(&first).saturating_sub(checkpoint["done"].as_u64().expect("a count"));
     assert!(lost <= 30, "at most one interval is lost, and what is told a little later: {lost} steps of 10 ms");
     assert_eq!(system.client.result(client_id(job)).await.expect("a result").get(), (10 * STEPS).to_string());
-    no_checkpoint_is_left(&system).await;
+    // One that the dead worker had written and not recorded is not found again (docs/adr/0023).
+    at_most_checkpoints_are_left(&system, 1).await;
     system.finish().await;
 }
 
