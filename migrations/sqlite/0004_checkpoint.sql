@@ -11,6 +11,11 @@ ALTER TABLE job ADD COLUMN checkpoint_seq INTEGER CHECK (checkpoint_seq > 0);
 -- How long one step of a run may take, where that is limited.
 ALTER TABLE job ADD COLUMN stall_timeout_ms INTEGER CHECK (stall_timeout_ms > 0);
 
+-- The newest attempt that has ended otherwise than handed back before its start: without one, the job has not started, whatever claimed it, and
+-- its start deadline holds. Of older rows nobody knows: what was started counts as begun.
+ALTER TABLE job ADD COLUMN begun_attempt INTEGER CHECK (begun_attempt > 0);
+UPDATE job SET begun_attempt = attempt WHERE state IN ('queued', 'running', 'cancelling') AND attempt > 0 AND started_at IS NOT NULL;
+
 -- What the cancel of a canceled job met, and how much was computed after it was asked for.
 ALTER TABLE job ADD COLUMN cancel_met TEXT;
 ALTER TABLE job ADD COLUMN cancel_spent_ms INTEGER CHECK (cancel_spent_ms >= 0);

@@ -46,6 +46,7 @@ macro_rules! store_contract {
                 a_claim_after_the_start_deadline_expires_the_job,
                 a_job_that_has_started_once_has_kept_its_deadline,
                 a_job_that_was_claimed_ahead_and_handed_back_has_not_started,
+                a_job_that_has_begun_once_keeps_its_deadline_whatever_is_handed_back_later,
                 a_takeover_fences_the_lost_attempt_off,
                 only_the_message_that_a_job_was_claimed_with_takes_it_over,
                 a_takeover_of_a_job_that_waits_is_a_claim,

@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::{
     blob::BlobRef,
     clock::Timestamp,
-    id::{EventSeq, MessageId},
+    id::{Attempt, EventSeq, MessageId},
     job::{
         CancelMet, Canceled, Failure, FailureCode,
         state::{Change, Illegal, State},
@@ -42,6 +42,8 @@ pub(super) struct Stored {
     pub cancel_requested_at: Option<Timestamp>,
     /// What the next attempt goes on from; none of a job that is over.
     pub checkpoint: Option<Checkpoint>,
+    /// The newest attempt that has ended otherwise than handed back before its start.
+    pub begun: Option<Attempt>,
     /// The checkpoint's blob that this call has made useless.
     pub released: Option<BlobRef>,
     /// The output, where this call brought one.
@@ -141,6 +143,7 @@ impl Stored {
         if self.apply(Change::Requeue, ledger.now)? == State::Canceled {
             return Ok(self.tell_canceled(CancelMet::OtherEnd, run, ledger));
         }
+        self.begun = Some(self.job.attempt);
         self.job.due_at = due_at;
         let data = Data::Retrying { code: failure.code, message: failure.message, due_at_ms: due_at, run_ms: run.map(tell::ms) };
         Ok(self.tell(data, ledger))

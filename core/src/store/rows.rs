@@ -32,7 +32,7 @@ macro_rules! job_array {
              j.worker, j.lease_until, j.claimed_message, j.cancel_requested_at, j.failure_code, j.failure_message, j.p50_ms, \
              j.p90_ms, j.estimate_source, j.retry_of, j.traceparent, j.retried_by, j.dropped_at, \
              j.stall_timeout_ms, j.cancel_met, j.cancel_spent_ms, j.checkpoint_blob, j.checkpoint_done, j.checkpoint_total, \
-             j.checkpoint_attempt, j.checkpoint_seq)"
+             j.checkpoint_attempt, j.checkpoint_seq, j.begun_attempt)"
         )
     };
 }
@@ -87,6 +87,7 @@ pub(super) struct JobRow {
     checkpoint_total: Option<u64>,
     checkpoint_attempt: Option<Attempt>,
     checkpoint_seq: Option<EventSeq>,
+    begun_attempt: Option<Attempt>,
 }
 
 fn blob<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BlobRef>, D::Error> {
@@ -150,6 +151,7 @@ impl From<JobRow> for Stored {
             published_at: row.published_at,
             cancel_requested_at: row.cancel_requested_at,
             checkpoint,
+            begun: row.begun_attempt,
             released: None,
             output: None,
             changed: false,

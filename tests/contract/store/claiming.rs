@@ -120,12 +120,25 @@ pub async fn a_job_that_has_started_once_has_kept_its_deadline(seam: &StoreSeam)
 
 pub async fn a_job_that_was_claimed_ahead_and_handed_back_has_not_started(seam: &StoreSeam) {
     let job = seam.accept(NewJob { start_deadline: Some(DEADLINE), ..new_job() }).await.id;
-    let work = seam.start(job).await;
-    let unstarted = Finish::Interrupted { reason: InterruptReason::NotStarted, due_in: std::time::Duration::ZERO };
-    assert!(matches!(seam.record_one(finish(&work, unstarted)).await, Recorded::Done { state: State::Queued, .. }));
-    assert_eq!(seam.job(job).await.started_at, None);
+    for reason in [InterruptReason::NotStarted, InterruptReason::ModelResting, InterruptReason::NotStarted] {
+        let work = seam.start(job).await;
+        let unstarted = Finish::Interrupted { reason, due_in: std::time::Duration::ZERO };
+        assert!(matches!(seam.record_one(finish(&work, unstarted)).await, Recorded::Done { state: State::Queued, .. }));
+        assert_eq!(seam.job(job).await.started_at, None, "{reason:?}");
+    }
     seam.pass(DEADLINE + SECOND);
     assert_eq!(seam.store.sweep(10).await.expect("sweep")[0].state, State::Expired);
+}
+
+pub async fn a_job_that_has_begun_once_keeps_its_deadline_whatever_is_handed_back_later(seam: &StoreSeam) {
+    let job = seam.accept(NewJob { start_deadline: Some(DEADLINE), ..new_job() }).await.id;
+    let work = seam.start(job).await;
+    seam.record_one(finish(&work, drained())).await;
+    let work = seam.start(job).await;
+    let unstarted = Finish::Interrupted { reason: InterruptReason::NotStarted, due_in: std::time::Duration::ZERO };
+    seam.record_one(finish(&work, unstarted)).await;
+    seam.pass(DEADLINE + SECOND);
+    assert_eq!(seam.store.sweep(10).await.expect("sweep"), []);
 }
 
 pub async fn a_takeover_fences_the_lost_attempt_off(seam: &StoreSeam) {

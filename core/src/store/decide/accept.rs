@@ -169,6 +169,7 @@ impl Stored {
             claimed_message: None,
             cancel_requested_at: None,
             checkpoint: None,
+            begun: None,
             released: None,
             output: None,
             changed: true,

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::{Data, Ledger, Stored, tell};
 use crate::{
     blob::BlobRef,
-    id::{Attempt, EventSeq},
+    id::EventSeq,
     job::{
         CancelMet, Finish,
         state::{Change, Illegal, State},
@@ -73,9 +73,11 @@ impl Stored {
                     return Ok(self.tell_canceled(CancelMet::OtherEnd, Some(run), ledger));
                 }
                 self.job.due_at = ledger.now.plus(*due_in);
-                // A first attempt that was handed back before its start has not started: its start deadline still holds.
-                if reason.is_before_start() && self.job.attempt == Attempt(1) {
-                    self.job.started_at = None;
+                match (reason.is_before_start(), self.begun) {
+                    // Handed back before its start, like all before it: the job has not started, and its start deadline still holds.
+                    (true, None) => self.job.started_at = None,
+                    (true, Some(_)) => {}
+                    (false, _) => self.begun = Some(self.job.attempt),
                 }
                 Ok(self.tell(Data::Interrupted { reason: reason.as_str(), run_ms: tell::ms(run) }, ledger))
             }

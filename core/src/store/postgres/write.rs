@@ -54,7 +54,7 @@ const UPDATE: &str = concat!(
        event_seq bigint, due_at bigint, published_at bigint, started_at bigint, finished_at bigint, worker uuid, \
        lease_until bigint, claimed_message uuid, cancel_requested_at bigint, failure_code text, failure_message text, output text, output_blob text, \
        cancel_met text, cancel_spent_ms bigint, checkpoint_blob text, checkpoint_done bigint, checkpoint_total bigint, \
-       checkpoint_attempt bigint, checkpoint_seq bigint)), \
+       checkpoint_attempt bigint, checkpoint_seq bigint, begun_attempt bigint)), \
      told AS (",
     insert_events!(),
     ") UPDATE job SET state = c.state, attempt = c.attempt, failures = c.failures, event_seq = c.event_seq, due_at = c.due_at, \
@@ -63,7 +63,7 @@ const UPDATE: &str = concat!(
        failure_message = c.failure_message, output = c.output, output_blob = c.output_blob, \
        cancel_met = c.cancel_met, cancel_spent_ms = c.cancel_spent_ms, checkpoint_blob = c.checkpoint_blob, \
        checkpoint_done = c.checkpoint_done, checkpoint_total = c.checkpoint_total, checkpoint_attempt = c.checkpoint_attempt, \
-       checkpoint_seq = c.checkpoint_seq \
+       checkpoint_seq = c.checkpoint_seq, begun_attempt = c.begun_attempt \
      FROM c WHERE job.id = c.id"
 );
 

@@ -36,6 +36,7 @@ pub(in crate::store) struct JobUpdate<'a> {
     checkpoint_total: Option<u64>,
     checkpoint_attempt: Option<Attempt>,
     checkpoint_seq: Option<EventSeq>,
+    begun_attempt: Option<Attempt>,
 }
 
 impl<'a> JobUpdate<'a> {
@@ -68,6 +69,7 @@ impl<'a> JobUpdate<'a> {
             checkpoint_total: checkpoint.and_then(|checkpoint| checkpoint.total).map(|total| total.min(COUNT_MAX)),
             checkpoint_attempt: checkpoint.map(|checkpoint| checkpoint.attempt),
             checkpoint_seq: checkpoint.map(|checkpoint| checkpoint.after_seq),
+            begun_attempt: stored.begun,
         }
     }
 }

@@ -41,7 +41,7 @@ const UPDATE_AND_COMMIT: &str = concat!(
        checkpoint_done = c.value ->> 'checkpoint_done', \
        checkpoint_total = c.value ->> 'checkpoint_total', \
        checkpoint_attempt = c.value ->> 'checkpoint_attempt', \
-       checkpoint_seq = c.value ->> 'checkpoint_seq' \
+       checkpoint_seq = c.value ->> 'checkpoint_seq', begun_attempt = c.value ->> 'begun_attempt' \
      FROM c WHERE job.id = c.value ->> 'id'; ",
     insert_events!(),
     "; COMMIT"
