@@ -8,6 +8,7 @@ mod inference;
 mod lanes;
 mod life;
 mod reloading;
+mod resuming;
 mod services;
 mod stopping;
 mod streams;
