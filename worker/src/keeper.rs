@@ -36,6 +36,9 @@ const LOAD_MAX: Duration = Duration::from_secs(600);
 /// recorded as stopped without its help: another attempt would hang the next slot. It holds its slot until it returns, and the fence refuses what
 /// it says then.
 const KILL_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a run may take at most to heed the stop of a drain. With what its kill may take, it is shorter than the wait of the worker that stops: a
+/// run that is not recorded by then costs its job an attempt.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the keeper works with.
 pub struct Parts {
@@ -105,6 +108,11 @@ fn care(job: Looked) -> Care {
     }
 }
 
+/// How long a run that was stopped for this reason may take to heed that.
+fn patience(stop: Option<StopReason>, configured: Duration) -> Duration {
+    if stop == Some(StopReason::Drain) { configured.min(DRAIN_PATIENCE) } else { configured }
+}
+
 /// Starts the loop; it ends at the stop signal of `drain`, which comes after the last job has left.
 pub fn start(drain: &Drain, parts: Parts) {
     let stop = drain.clone();
@@ -147,7 +155,8 @@ pub fn start(drain: &Drain, parts: Parts) {
 fn look_after(drain: &Drain, parts: &Parts, ask: impl Fn(&Running) -> bool) -> Vec<Arc<Running>> {
     let mut extend = Vec::new();
     for running in parts.running.all() {
-        let stopped_for = running.stopped().map(|(_, at)| at.elapsed());
+        let stopped = running.stopped();
+        let stopped_for = stopped.map(|(_, at)| at.elapsed());
         // Loading is not the job's doing; it has a limit of its own.
         let (ran_for, limit) = match running.computed_for() {
             Some(computed_for) => (computed_for, running.work.run_timeout),
@@ -161,7 +170,7 @@ fn look_after(drain: &Drain, parts: &Parts, ask: impl Fn(&Running) -> bool) -> V
             stepping_for: running.stepping_for(),
             stall_timeout: running.work.stall_timeout,
             stopped_for,
-            stop_patience: parts.stop_patience,
+            stop_patience: patience(stopped.map(|(reason, _)| reason), parts.stop_patience),
             killed_for: running.killed_for(),
         });
         if cared == Care::Kill {
@@ -269,5 +278,20 @@ mod tests {
             };
             assert_eq!(care(looked), expected, "{looked:?}");
         }
+    }
+
+    #[test]
+    fn a_drain_waits_for_nobody_longer_than_its_worker_does() {
+        let secs = Duration::from_secs;
+        let rows = [
+            (None, 10, 10),
+            (Some(StopReason::Cancel), 10, 10),
+            (Some(StopReason::Drain), 10, 2),
+            (Some(StopReason::Drain), 1, 1),
+        ];
+        for (stop, configured, expected) in rows {
+            assert_eq!(patience(stop, secs(configured)), secs(expected), "{stop:?}");
+        }
+        assert!(DRAIN_PATIENCE + KILL_PATIENCE + 5 * TICK < crate::worker::STOP_PATIENCE, "with what it takes to record it");
     }
 }

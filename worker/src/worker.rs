@@ -34,8 +34,8 @@ use crate::{
 const HANDS_MAX: usize = 1024;
 /// How long a run with steps may take to come to the end of one, save its state and leave, at shutdown.
 const STEP_PATIENCE: Duration = Duration::from_secs(2);
-/// How long a run may take to end once it was told to stop, at shutdown.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a run may take to end once it was told to stop, at shutdown. By then the keeper has ended by force, or given up, what does not.
+pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the loops may take to end once nothing runs, at shutdown.
 const LOOPS_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -182,7 +182,8 @@ impl Worker {
         }
         let stopped = tokio::time::timeout(STOP_PATIENCE, self.running.none_left()).await;
         self.slots.end();
-        let runs = stopped.map_err(|_| Unfinished { left: self.running.all().len(), waited_ms: STOP_PATIENCE.as_millis() });
+        let left = if stopped.is_ok() { self.slots.hung() } else { self.running.all().len() };
+        let runs = if left == 0 { Ok(()) } else { Err(Unfinished { left, waited_ms: STOP_PATIENCE.as_millis() }) };
         let rest = self.rest.stopped(LOOPS_PATIENCE).await;
         // A thread that hangs cannot be joined; it ends with the process. The others have ended or are about to.
         let joined = if runs.is_ok() { join(self.threads).await } else { Ok(()) };
