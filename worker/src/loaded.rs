@@ -4,6 +4,9 @@
 //!
 //! A copy counts as held from before it is loaded until it is dropped (`Room`), so that two slots cannot both use the last of the memory.
 
+mod bounds;
+mod warm;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
@@ -20,10 +23,10 @@ use siding_core::{
     telemetry::Metrics,
 };
 
+pub use self::bounds::Bounds;
+use self::bounds::{bytes_of, evict};
 use crate::runtime::{Cause, LoadError, LoadedModel, ModelRuntime};
 
-/// Copies that a worker keeps loaded, for each of its slots.
-const COPIES_PER_SLOT: usize = 8;
 /// How long a failed load stands: until then an attempt fails with the same words, instead of reading and checking the files again.
 const FAILED_LOAD_STANDS: Duration = Duration::from_secs(10);
 /// Most failed loads that are remembered; the oldest goes first.
@@ -32,10 +35,6 @@ const FAILED_LOADS_MAX: usize = 32;
 const ROOM_PATIENCE: Duration = Duration::from_secs(30);
 /// How often such a wait looks whether its job was stopped.
 const ROOM_LOOK: Duration = Duration::from_millis(100);
-
-/// What one copy counts for: the bytes of its files and half as many again, for what a session keeps beside its weights, and so much for a
-/// session without any. Measured: 105 MB for 90 MB of weights, 6 MB for a model of 17 KB.
-const COPY_BYTES_MIN: u64 = 8 << 20;
 
 /// Why there is no copy for a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,42 +45,6 @@ pub enum NotLoaded {
     Resting(Duration),
     /// Its process crashed while it was loaded.
     Crashed(Cause),
-}
-
-/// How much a worker may keep loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Copies, running ones included.
-    pub copies_max: usize,
-    /// What they count for, in bytes; 0 for no bound but the other.
-    pub bytes_max: u64,
-}
-
-impl Bounds {
-    /// Those of a worker with so many slots and `worker.models_bytes_max`.
-    #[must_use]
-    pub fn of(slots: usize, bytes_max: u64) -> Self {
-        Self { copies_max: slots * COPIES_PER_SLOT, bytes_max }
-    }
-
-    fn fits(self, copies: usize, bytes: u64) -> bool {
-        copies <= self.copies_max && (self.bytes_max == 0 || bytes <= self.bytes_max)
-    }
-}
-
-/// How many of the idle copies, the one not used for longest first, must go so that one of `needed` bytes fits beside the others; `None` when
-/// it does not fit even then. `idle` has their bytes, `held` the number and bytes of all copies, these included.
-fn evict(idle: &[u64], held: (usize, u64), needed: u64, bounds: Bounds) -> Option<usize> {
-    let (mut copies, mut bytes) = (held.0 + 1, held.1.saturating_add(needed));
-    if bounds.fits(copies, bytes) {
-        return Some(0);
-    }
-    idle.iter()
-        .position(|gone| {
-            (copies, bytes) = (copies - 1, bytes.saturating_sub(*gone));
-            bounds.fits(copies, bytes)
-        })
-        .map(|last| last + 1)
 }
 
 /// The copies of one worker. Cheap to clone.
@@ -257,41 +220,6 @@ impl LoadedModels {
         told_and_dropped(gone);
     }
 
-    /// Loads copies of this version until there are `copies`, runs each new one once on the manifest's example, and keeps them. Nothing else is
-    /// evicted for it. Blocks.
-    ///
-    /// # Errors
-    /// Why there are fewer, for the log.
-    pub fn warm(&self, version: &Arc<Model>, copies: usize) -> Result<(), String> {
-        let mut warmed = Vec::new();
-        let result = self.warm_into(version, copies, &mut warmed);
-        warmed.into_iter().for_each(|loaded| self.keep(loaded));
-        result
-    }
-
-    fn warm_into(&self, version: &Arc<Model>, copies: usize, warmed: &mut Vec<Loaded>) -> Result<(), String> {
-        loop {
-            let mut state = self.0.lock();
-            if state.held.values().filter(|held| Arc::ptr_eq(&held.version, version)).count() >= copies {
-                return Ok(());
-            }
-            let needed = bytes_of(version);
-            if evict(&[], (state.held.len(), state.bytes()), needed, self.0.bounds).is_none() {
-                return Err("worker.models_bytes_max leaves no room for more copies".into());
-            }
-            let room = self.reserve(&mut state, version, needed);
-            drop(state);
-            let mut loaded = self.load(version, room).map_err(|not_loaded| format!("{not_loaded:?}"))?;
-            if let Some(example) = &version.manifest.example {
-                loaded
-                    .model
-                    .run(example, &crate::runtime::RunControl::new(drop))
-                    .map_err(|error| format!("its example fails: {error}"))?;
-            }
-            warmed.push(loaded);
-        }
-    }
-
     /// Room for one more copy, made by letting idle ones go.
     fn room(&self, version: &Arc<Model>, stopped: impl Fn() -> bool) -> Result<Room, NotLoaded> {
         let (needed, bounds, until) = (bytes_of(version), self.0.bounds, Instant::now() + ROOM_PATIENCE);
@@ -362,12 +290,6 @@ impl LoadedModels {
             }
         }
     }
-}
-
-/// What a copy of it counts for.
-fn bytes_of(version: &Model) -> u64 {
-    let files = version.file_bytes();
-    if version.manifest.file.is_none() { 0 } else { files + files / 2 + COPY_BYTES_MIN }
 }
 
 fn told_and_dropped(gone: Vec<Loaded>) {

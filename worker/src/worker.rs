@@ -322,9 +322,9 @@ fn heed_wishes(drain: &Drain, parts: &Parts, models: LoadedModels) {
             };
             // One after the other: sessions take long to make and to end, and two loads at once would make neither faster.
             let (done, ended) = oneshot::channel::<()>();
-            let models = models.clone();
+            let (models, stop) = (models.clone(), drain.clone());
             drain.spawn_blocking(move || {
-                wish.carry_out(&models, slots);
+                wish.carry_out(&stop, &models, slots);
                 drop(done);
             });
             drop(ended.await);
@@ -340,14 +340,14 @@ enum Wish {
 }
 
 impl Wish {
-    fn carry_out(&self, models: &LoadedModels, slots: usize) {
+    fn carry_out(&self, drain: &Drain, models: &LoadedModels, slots: usize) {
         match self {
             Self::DropReplaced => models.drop_replaced(),
             Self::Unload(VersionHint { model, version }) => models.unload(model, version),
             Self::Load(VersionHint { model, version }) => {
                 let repository = models.repository();
                 let warmed = repository.find(model, version).ok_or_else(|| repository.missing(model, Some(version)).to_string());
-                if let Err(why) = warmed.and_then(|found| models.warm(found, slots)) {
+                if let Err(why) = warmed.and_then(|found| models.warm(drain, found, slots)) {
                     tracing::error!(model.name = %model, model.version = %version, why, "model cannot be loaded as an operator wants");
                 }
             }

@@ -3,6 +3,8 @@
 
 use std::{fs, path::Path};
 
+use siding_core::drain::Drain;
+
 use super::*;
 use crate::runtime::scripted::Scripted;
 
@@ -26,11 +28,15 @@ fn what_was_not_used_for_longest_goes_and_no_more_than_must() {
 }
 
 fn write(root: &Path, version: &str, description: &str) {
+    write_with(root, version, description, "");
+}
+
+fn write_with(root: &Path, version: &str, description: &str, more: &str) {
     let folder = root.join("m").join(version);
     fs::create_dir_all(&folder).expect("a folder");
     let manifest = format!(
         "name = \"m\"\nversion = \"{version}\"\ndescription = \"{description}\"\nlicense = \"\"\nsource = \"\"\nrunner = \"scripted\"\n\
-         cost = {{ base_ms = 1 }}\n"
+         {more}\ncost = {{ base_ms = 1 }}\n"
     );
     fs::write(folder.join("model.toml"), manifest).expect("a file");
 }
@@ -101,13 +107,13 @@ fn a_copy_of_what_was_replaced_goes_when_its_run_has_ended() {
     assert!(gone.starts_with("model m version 1 is not in this worker's repository: there is no such model"), "{gone}");
 }
 
-#[test]
-fn what_an_operator_unloads_goes_and_what_is_warmed_stays() {
+#[tokio::test]
+async fn what_an_operator_unloads_goes_and_what_is_warmed_stays() {
     let given = Given::versions(&["1"], 4);
     let version = given.catalog.current().models()[0].clone();
-    given.models.warm(&version, 3).expect("loads");
+    given.models.warm(&Drain::new(), &version, 3).expect("loads");
     assert_eq!(given.counts(), (3, 3));
-    given.models.warm(&version, 3).expect("is there already");
+    given.models.warm(&Drain::new(), &version, 3).expect("is there already");
     assert_eq!(given.counts(), (3, 3));
     let running = given.take("1").expect("is there");
     let (name, number) = (&version.manifest.name, &version.manifest.version);
@@ -115,7 +121,31 @@ fn what_an_operator_unloads_goes_and_what_is_warmed_stays() {
     assert_eq!(given.counts(), (1, 0));
     given.models.keep(running);
     assert_eq!(given.counts(), (0, 0), "it goes as soon as it has run");
-    let full = given.models.warm(&version, 5).expect_err("only four have room");
+    let full = given.models.warm(&Drain::new(), &version, 5).expect_err("only four have room");
     assert!(full.contains("leaves no room"), "{full}");
     assert_eq!(given.counts(), (4, 4), "those that have room are warm");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_example_that_panics_or_hangs_costs_its_copy_and_ends_with_the_worker() {
+    let given = Given::versions(&["1"], 4);
+    let warm = |op: &str, drain: Drain| {
+        write_with(given.folder.path(), "1", op, &format!("example = {{ input = '{{\"op\": \"{op}\"}}' }}"));
+        given.catalog.reload().expect("readable");
+        let (models, version) = (given.models.clone(), given.catalog.current().models()[0].clone());
+        tokio::task::spawn_blocking(move || models.warm(&drain, &version, 2))
+    };
+    assert_eq!(warm("panic", Drain::new()).await.expect("no panic comes through"), Err("it panicked".into()));
+    assert_eq!(given.counts(), (0, 0));
+    let drain = Drain::new();
+    let warming = warm("hang", drain.clone());
+    let begun = async {
+        while given.counts().0 == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), begun).await.expect("it begins");
+    drain.stop();
+    assert_eq!(warming.await.expect("no panic"), Err("its example fails: the run was stopped".into()));
+    assert_eq!(given.counts(), (0, 0));
 }
