@@ -45,6 +45,8 @@ pub enum NotLoaded {
     Resting(Duration),
     /// Its process crashed while it was loaded.
     Crashed(Cause),
+    /// Runs of other models hold all of the memory, and go on to.
+    NoRoom,
 }
 
 /// The copies of one worker. Cheap to clone.
@@ -101,6 +103,14 @@ impl Loaded {
     pub fn version(&self) -> &Arc<Model> {
         &self.version
     }
+}
+
+/// What a load that waited has got.
+enum Place {
+    /// A copy that another slot has put back.
+    Idle(Loaded),
+    /// Room for a copy.
+    Room(Room),
 }
 
 /// The memory that one copy counts for.
@@ -169,25 +179,19 @@ impl LoadedModels {
             let why = repository.missing(name, Some(version));
             return Err(NotLoaded::Refused(format!("model {name} version {version} is not in this worker's repository: {why}")));
         };
-        let mut state = self.0.lock();
-        // The newest first: its memory is the warmest.
-        while let Some(at) = state.idle.iter().rposition(|loaded| Arc::ptr_eq(&loaded.version, version)) {
-            let loaded = state.idle.remove(at);
-            if !loaded.model.is_stale() {
-                return Ok(loaded);
-            }
-            // Dropping it takes the lock again.
-            drop(state);
-            told_and_dropped(vec![loaded]);
-            state = self.0.lock();
+        let (mut state, idle) = self.idle_copy(self.0.lock(), version);
+        if let Some(loaded) = idle {
+            return Ok(loaded);
         }
         state.failed.retain(|failed| failed.at.elapsed() < FAILED_LOAD_STANDS);
         if let Some(failed) = state.failed.iter().find(|failed| Arc::ptr_eq(&failed.version, version)) {
             return Err(NotLoaded::Refused(failed.message.clone()));
         }
         drop(state);
-        let room = self.room(version, stopped)?;
-        self.load(version, room)
+        match self.room(version, stopped)? {
+            Place::Idle(loaded) => Ok(loaded),
+            Place::Room(room) => self.load(version, room),
+        }
     }
 
     /// Puts a copy back that has run. One that is no longer wanted goes.
@@ -220,22 +224,47 @@ impl LoadedModels {
         told_and_dropped(gone);
     }
 
-    /// Room for one more copy, made by letting idle ones go.
-    fn room(&self, version: &Arc<Model>, stopped: impl Fn() -> bool) -> Result<Room, NotLoaded> {
+    /// Takes a copy of this version that lies here, if one can still be used.
+    fn idle_copy<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        version: &Arc<Model>,
+    ) -> (MutexGuard<'a, State>, Option<Loaded>) {
+        // The newest first: its memory is the warmest.
+        while let Some(at) = state.idle.iter().rposition(|loaded| Arc::ptr_eq(&loaded.version, version)) {
+            let loaded = state.idle.remove(at);
+            if !loaded.model.is_stale() {
+                return (state, Some(loaded));
+            }
+            // Dropping it takes the lock again.
+            drop(state);
+            told_and_dropped(vec![loaded]);
+            state = self.0.lock();
+        }
+        (state, None)
+    }
+
+    /// Room for one more copy, made by letting idle ones go, or a copy of this very version that became idle meanwhile.
+    fn room(&self, version: &Arc<Model>, stopped: impl Fn() -> bool) -> Result<Place, NotLoaded> {
         let (needed, bounds, until) = (bytes_of(version), self.0.bounds, Instant::now() + ROOM_PATIENCE);
-        let refused =
-            |why: &str| Err(NotLoaded::Refused(format!("model {} cannot be loaded on this worker: {why}", version.place())));
         if !bounds.fits(1, needed) {
-            return refused(&format!("it counts for {needed} bytes, and worker.models_bytes_max allows {}", bounds.bytes_max));
+            let (place, max) = (version.place(), bounds.bytes_max);
+            let why = format!("it counts for {needed} bytes, and worker.models_bytes_max allows {max}");
+            return Err(NotLoaded::Refused(format!("model {place} cannot be loaded on this worker: {why}")));
         }
         let mut state = self.0.lock();
         loop {
+            let idle;
+            (state, idle) = self.idle_copy(state, version);
+            if let Some(loaded) = idle {
+                return Ok(Place::Idle(loaded));
+            }
             let idle: Vec<u64> =
                 state.idle.iter().map(|loaded| state.held.get(&loaded.room.id).map_or(0, |held| held.bytes)).collect();
             if let Some(count) = evict(&idle, (state.held.len(), state.bytes()), needed, bounds) {
                 let gone: Vec<Loaded> = state.idle.drain(..count).collect();
                 if gone.is_empty() {
-                    return Ok(self.reserve(&mut state, version, needed));
+                    return Ok(Place::Room(self.reserve(&mut state, version, needed)));
                 }
                 // Their memory first, then ours; another slot may be faster, and then it is looked for again.
                 drop(state);
@@ -244,7 +273,7 @@ impl LoadedModels {
                 continue;
             }
             if stopped() || Instant::now() >= until {
-                return refused("other models run in all of its memory");
+                return Err(NotLoaded::NoRoom);
             }
             state = self.0.freed.wait_timeout(state, ROOM_LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }

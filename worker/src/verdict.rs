@@ -12,6 +12,9 @@ use siding_core::{
 
 use crate::{loaded::NotLoaded, running::StopReason, runtime::RunError};
 
+/// When an attempt that lacked something which comes back by itself is due again.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+
 /// How the run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunEnd {
@@ -96,6 +99,7 @@ pub fn verdict(end: RunEnd, stop: Option<StopReason>, work: &Work, now: Timestam
         }
         RunEnd::NotLoaded(NotLoaded::Resting(_)) if stop == Some(StopReason::LeaseLost) => Verdict::Discard,
         RunEnd::NotLoaded(NotLoaded::Resting(left)) => handed_back(InterruptReason::ModelResting, left),
+        RunEnd::NotLoaded(NotLoaded::NoRoom) => handed_back(InterruptReason::NotStarted, TRY_AGAIN),
         RunEnd::NoInput => failed(FailureCode::RuntimeError, "the job's input could not be read".into()),
         RunEnd::NoCheckpoint => failed(FailureCode::RuntimeError, "the job's checkpoint could not be read".into()),
         RunEnd::InputLost => {
@@ -174,6 +178,7 @@ pub(crate) mod tests {
             (crashed(), Some(S::LeaseLost), 0, "discard"),
             (RunEnd::Panicked, None, 0, "panicked retried"),
             (RunEnd::NotLoaded(NotLoaded::Refused("x".into())), None, 0, "model_unavailable retried"),
+            (RunEnd::NotLoaded(NotLoaded::NoRoom), None, 2, "interrupted not_started for 5 s"),
             (resting(), None, 2, "interrupted model_resting for 30 s"),
             (resting(), Some(S::Cancel), 0, "stopped"),
             (resting(), Some(S::LeaseLost), 0, "discard"),
