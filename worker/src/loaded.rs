@@ -47,6 +47,8 @@ pub enum NotLoaded {
     Crashed(Cause),
     /// Runs of other models hold all of the memory, and go on to.
     NoRoom,
+    /// The run was stopped before its model was there.
+    Stopped,
 }
 
 /// The copies of one worker. Cheap to clone.
@@ -272,7 +274,13 @@ impl LoadedModels {
                 state = self.0.lock();
                 continue;
             }
-            if stopped() || Instant::now() >= until {
+            if stopped() {
+                return Err(NotLoaded::Stopped);
+            }
+            if Instant::now() >= until {
+                let manifest = &version.manifest;
+                tracing::warn!(model.name = %manifest.name, model.version = %manifest.version, needed_bytes = needed,
+                    "no room for a model: runs of others hold it; its job is handed back");
                 return Err(NotLoaded::NoRoom);
             }
             state = self.0.freed.wait_timeout(state, ROOM_LOOK).unwrap_or_else(PoisonError::into_inner).0;

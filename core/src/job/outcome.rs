@@ -120,7 +120,7 @@ impl Failure {
 pub enum InterruptReason {
     /// The worker is shutting down.
     Drain,
-    /// The worker could not start it soon: it claimed it ahead, or runs of other models hold the memory that its model needs.
+    /// The worker could not start it soon: it claimed it ahead, found no room for its model, or could not read its checkpoint.
     NotStarted,
     /// The model has crashed too often there and is not loaded for a while.
     ModelResting,

@@ -77,7 +77,7 @@ fn a_copy_is_taken_again_and_goes_when_another_needs_its_place() {
     let given = Given::versions(&["1", "2"], 1);
     let first = given.take("1").expect("loads, though new jobs get version 2 alone");
     let refused = given.take("2").map(drop).expect_err("the only place is taken by what runs");
-    assert_eq!(refused, "NoRoom");
+    assert_eq!(refused, "Stopped");
     given.models.keep(first);
     assert_eq!(given.counts(), (1, 1));
     let again = given.take("1").expect("is there");
