@@ -70,6 +70,7 @@ fn compute(model: &mut dyn LoadedModel, running: &Running, input: &str, kept: &m
     if control.is_stopped() {
         return RunEnd::Stopped(CancelMet::NotStarted);
     }
+    running.begun();
     loop {
         let progress = match computation.step(control) {
             Ok(Step::Done(output)) => return RunEnd::Output(output),

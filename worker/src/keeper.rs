@@ -20,8 +20,9 @@ use siding_core::{
 };
 
 use crate::{
+    loaded::NotLoaded,
     recorder::Recorder,
-    running::{Running, RunningJobs, StopReason},
+    running::{Running, RunningJobs, Stage, StopReason},
     verdict::RunEnd,
 };
 
@@ -113,6 +114,16 @@ fn patience(stop: Option<StopReason>, configured: Duration) -> Duration {
     if stop == Some(StopReason::Drain) { configured.min(DRAIN_PATIENCE) } else { configured }
 }
 
+/// What is recorded of a run that is given up: what does not compute is not given up computing, however long it holds its slot.
+fn end_without_it(stage: Stage) -> RunEnd {
+    match stage {
+        Stage::Loading => RunEnd::NotLoaded(NotLoaded::Stopped),
+        Stage::Beginning => RunEnd::Stopped(CancelMet::NotStarted),
+        Stage::BetweenSteps => RunEnd::Stopped(CancelMet::BetweenSteps),
+        Stage::Computing => RunEnd::Stopped(CancelMet::GivenUp),
+    }
+}
+
 /// Starts the loop; it ends at the stop signal of `drain`, which comes after the last job has left.
 pub fn start(drain: &Drain, parts: Parts) {
     let stop = drain.clone();
@@ -190,7 +201,8 @@ fn look_after(drain: &Drain, parts: &Parts, ask: impl Fn(&Running) -> bool) -> V
                 tracing::error!(job.id = %running.work.job, attempt = running.work.attempt.0, model.name = %running.work.model,
                     "a run does not stop; its job ends without it, and its slot is lost until it returns");
                 let recorder = parts.recorder.clone();
-                drain.spawn(async move { recorder.finished(running, RunEnd::Stopped(CancelMet::GivenUp)).await });
+                let end = end_without_it(running.stage());
+                drain.spawn(async move { recorder.finished(running, end).await });
             }
             Care::Nothing | Care::Kill | Care::GiveUp => {}
         }
@@ -238,6 +250,7 @@ async fn extend_leases(parts: Arc<Parts>, running: Vec<Arc<Running>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::RunControl;
 
     #[test]
     fn a_lease_is_extended_early_and_the_work_stopped_before_it_ends() {
@@ -278,6 +291,33 @@ mod tests {
             };
             assert_eq!(care(looked), expected, "{looked:?}");
         }
+    }
+
+    #[test]
+    fn what_is_given_up_says_how_far_it_was() {
+        let work = crate::verdict::tests::work(0);
+        let running = Running::new(work, 0, Duration::from_secs(1), RunControl::new(drop), Instant::now(), None);
+        let mut stages = vec![end_without_it(running.stage())];
+        let moves: [fn(&Running); 5] =
+            [Running::start, Running::loaded, Running::begun, Running::step_ended, Running::step_begins];
+        for go_on in moves {
+            go_on(&running);
+            stages.push(end_without_it(running.stage()));
+        }
+        let expected = [
+            RunEnd::NotLoaded(NotLoaded::Stopped),
+            RunEnd::NotLoaded(NotLoaded::Stopped),
+            RunEnd::Stopped(CancelMet::NotStarted),
+            RunEnd::Stopped(CancelMet::GivenUp),
+            RunEnd::Stopped(CancelMet::BetweenSteps),
+            RunEnd::Stopped(CancelMet::GivenUp),
+        ];
+        assert_eq!(stages, expected);
+    }
+
+    #[test]
+    fn a_model_process_is_silent_before_its_job_has_waited_too_long() {
+        assert!(crate::runtime::isolated::LOAD_PATIENCE < LOAD_MAX);
     }
 
     #[test]
