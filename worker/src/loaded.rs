@@ -196,11 +196,12 @@ impl LoadedModels {
         }
     }
 
-    /// Puts a copy back that has run. One that is no longer wanted goes.
+    /// Puts a copy back that has run. One that is no longer wanted, or cannot run again, goes.
     pub fn keep(&self, loaded: Loaded) {
-        let is_current = self.0.catalog.is_current(&loaded.version);
         let mut state = self.0.lock();
-        if is_current && state.held.get(&loaded.room.id).is_some_and(|held| !held.unwanted) {
+        let is_wanted = state.held.get(&loaded.room.id).is_some_and(|held| !held.unwanted);
+        // Under the lock: a copy that was replaced after it was looked at would be dropped by nobody.
+        if is_wanted && self.0.catalog.is_current(&loaded.version) && !loaded.model.is_stale() {
             state.idle.push(loaded);
             drop(state);
             self.0.freed.notify_all();

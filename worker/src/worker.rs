@@ -301,10 +301,11 @@ fn observe(drain: &Drain, slots: &Slots, metrics: &Arc<Metrics>) {
 /// Drops what the repository no longer holds as soon as that is read, so that its memory is free before the next load, and loads and unloads what an
 /// operator wants. A lost hint is a wish that was not heard: its operator sees that and repeats it.
 fn heed_wishes(drain: &Drain, parts: &Parts, models: LoadedModels) {
-    let (mut readings, bus, slots) = (parts.catalog.listen(), parts.bus.clone(), parts.slots);
+    // Before this returns: whoever has started a worker may ask it at once.
+    let (mut readings, mut hints) = (parts.catalog.listen(), parts.bus.listen());
+    let (bus, slots) = (parts.bus.clone(), parts.slots);
     let drain = drain.clone();
     drain.clone().spawn(async move {
-        let mut hints = bus.listen();
         loop {
             let wish = tokio::select! {
                 () = drain.stopping() => return,

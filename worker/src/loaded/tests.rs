@@ -3,10 +3,10 @@
 
 use std::{fs, path::Path};
 
-use siding_core::drain::Drain;
+use siding_core::{drain::Drain, model::manifest::Manifest};
 
 use super::*;
-use crate::runtime::scripted::Scripted;
+use crate::runtime::{self, Computation, RunError, RuntimeReport, scripted::Scripted};
 
 #[test]
 fn what_was_not_used_for_longest_goes_and_no_more_than_must() {
@@ -49,11 +49,15 @@ struct Given {
 
 impl Given {
     fn versions(versions: &[&str], copies_max: usize) -> Self {
+        Self::on(Arc::new(Scripted::new()), versions, copies_max)
+    }
+
+    fn on(runtime: Arc<dyn ModelRuntime>, versions: &[&str], copies_max: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         versions.iter().for_each(|version| write(folder.path(), version, "first"));
         let catalog = Catalog::open(folder.path(), true, "latest".parse().expect("a policy")).expect("readable");
         let bounds = Bounds { copies_max, bytes_max: 0 };
-        let models = LoadedModels::new(Arc::new(Scripted::new()), catalog.clone(), bounds, Arc::new(Metrics::new()));
+        let models = LoadedModels::new(runtime, catalog.clone(), bounds, Arc::new(Metrics::new()));
         Self { folder, catalog, models }
     }
 
@@ -119,8 +123,10 @@ async fn what_an_operator_unloads_goes_and_what_is_warmed_stays() {
     let (name, number) = (&version.manifest.name, &version.manifest.version);
     given.models.unload(name, number);
     assert_eq!(given.counts(), (1, 0));
+    given.models.warm(&Drain::new(), &version, 1).expect("loads");
+    assert_eq!(given.counts(), (2, 1), "a copy that is to go does not count as warm");
     given.models.keep(running);
-    assert_eq!(given.counts(), (0, 0), "it goes as soon as it has run");
+    assert_eq!(given.counts(), (1, 1), "it goes as soon as it has run");
     let full = given.models.warm(&Drain::new(), &version, 5).expect_err("only four have room");
     assert!(full.contains("leaves no room"), "{full}");
     assert_eq!(given.counts(), (4, 4), "those that have room are warm");
@@ -167,4 +173,39 @@ fn a_load_that_waits_for_room_takes_a_copy_of_its_own_version_that_became_idle()
         assert_eq!((taken.room.id, given.models.0.lock().room_last), (room, room), "nothing was evicted and loaded again");
         drop(waiting);
     });
+}
+
+/// Loads what the folder's manifest still says, as a runtime that checks files does; each copy runs once.
+struct Strict;
+
+impl ModelRuntime for Strict {
+    fn report(&self) -> RuntimeReport {
+        Scripted::new().report()
+    }
+
+    fn load(&self, model: &Model) -> Result<Box<dyn LoadedModel>, LoadError> {
+        let text =
+            fs::read_to_string(model.folder.join("model.toml")).map_err(|error| LoadError::new(model, error.to_string()))?;
+        match Manifest::parse(&text) {
+            Ok(manifest) if manifest == model.manifest => Ok(Box::new(Self)),
+            _ => Err(LoadError::new(model, "its files are of another version")),
+        }
+    }
+}
+
+impl LoadedModel for Strict {
+    fn is_stale(&self) -> bool {
+        true
+    }
+
+    fn begin(&mut self, _: &str, _: Option<runtime::State>) -> Result<Box<dyn Computation>, RunError> {
+        Err(RunError::Failed("it is never run".into()))
+    }
+}
+
+#[test]
+fn a_copy_that_cannot_run_again_is_not_kept() {
+    let given = Given::on(Arc::new(Strict), &["1"], 4);
+    given.models.keep(given.take("1").expect("loads"));
+    assert_eq!(given.counts(), (0, 0), "its place is free for one that can");
 }

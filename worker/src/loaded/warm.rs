@@ -10,7 +10,7 @@ use std::{
 use siding_core::{drain::Drain, model::repository::Model};
 use tokio::sync::oneshot;
 
-use super::{Loaded, LoadedModels, Room, bytes_of, evict};
+use super::{Held, Loaded, LoadedModels, Room, bytes_of, evict};
 use crate::runtime::RunControl;
 
 /// How long an example may run before it is stopped.
@@ -34,7 +34,9 @@ impl LoadedModels {
     fn warm_into(&self, drain: &Drain, version: &Arc<Model>, copies: usize, warmed: &mut Vec<Loaded>) -> Result<(), String> {
         while !drain.is_stopping() {
             let mut state = self.0.lock();
-            if state.held.values().filter(|held| Arc::ptr_eq(&held.version, version)).count() >= copies {
+            // One that is to go as soon as it has run is none.
+            let stays = |held: &&Held| !held.unwanted && Arc::ptr_eq(&held.version, version);
+            if state.held.values().filter(stays).count() >= copies {
                 return Ok(());
             }
             let needed = bytes_of(version);
