@@ -17,7 +17,7 @@ use siding_core::{
     error::chain,
     id::{ModelName, ModelVersion},
     model::{
-        catalog::Catalog,
+        catalog::{self, Catalog},
         repository::{Model, Repository},
     },
     telemetry::Metrics,
@@ -176,11 +176,25 @@ impl LoadedModels {
     /// # Errors
     /// Why there is none, in words for the caller of the job.
     pub fn take(&self, name: &ModelName, version: &ModelVersion, stopped: impl Fn() -> bool) -> Result<Loaded, NotLoaded> {
+        let found = self.find(name, version)?;
+        match self.take_of(&found, &stopped) {
+            // Its files were replaced before this worker has read that: what stands there now is what the job means.
+            Err(NotLoaded::Refused(_)) if !self.0.catalog.is_current(&found) => {
+                self.take_of(&self.find(name, version)?, &stopped)
+            }
+            taken => taken,
+        }
+    }
+
+    fn find(&self, name: &ModelName, version: &ModelVersion) -> Result<Arc<Model>, NotLoaded> {
         let repository = self.0.catalog.current();
-        let Some(version) = repository.find(name, version) else {
+        repository.find(name, version).cloned().ok_or_else(|| {
             let why = repository.missing(name, Some(version));
-            return Err(NotLoaded::Refused(format!("model {name} version {version} is not in this worker's repository: {why}")));
-        };
+            NotLoaded::Refused(format!("model {name} version {version} is not in this worker's repository: {why}"))
+        })
+    }
+
+    fn take_of(&self, version: &Arc<Model>, stopped: &impl Fn() -> bool) -> Result<Loaded, NotLoaded> {
         let (mut state, idle) = self.idle_copy(self.0.lock(), version);
         if let Some(loaded) = idle {
             return Ok(loaded);
@@ -315,18 +329,33 @@ impl LoadedModels {
                 if let Some(cause) = error.crashed {
                     return Err(NotLoaded::Crashed(cause));
                 }
-                let message = format!("model {name} version {number} cannot be loaded on this worker");
-                let mut state = self.0.lock();
-                if state.failed.len() == FAILED_LOADS_MAX {
-                    state.failed.pop_front();
-                }
-                state.failed.push_back(FailedLoad { version: version.clone(), at: Instant::now(), message: message.clone() });
-                // The room is free when its memory is, and takes the lock.
-                drop(state);
                 drop(room);
+                self.read_again();
+                let message = format!("model {name} version {number} cannot be loaded on this worker");
+                self.remember_failed(version, &message);
                 Err(NotLoaded::Refused(message))
             }
         }
+    }
+
+    /// Reads the repository before its time: the files of what could not be loaded may be of something newer.
+    fn read_again(&self) {
+        match self.0.catalog.reload() {
+            Ok(changes) => changes.iter().for_each(|change| catalog::tell(change, &self.0.metrics)),
+            Err(error) => tracing::warn!(error = chain(&error), "the model repository cannot be read after a load that failed"),
+        }
+    }
+
+    /// A failure of what has been replaced says nothing of what stands there now.
+    fn remember_failed(&self, version: &Arc<Model>, message: &str) {
+        if !self.0.catalog.is_current(version) {
+            return;
+        }
+        let mut state = self.0.lock();
+        if state.failed.len() == FAILED_LOADS_MAX {
+            state.failed.pop_front();
+        }
+        state.failed.push_back(FailedLoad { version: version.clone(), at: Instant::now(), message: message.to_owned() });
     }
 }
 

@@ -159,17 +159,35 @@ pub(crate) mod tests {
         }
     }
 
+    fn check(rows: &[(RunEnd, Option<StopReason>, u32, &str)]) {
+        for (end, stop, failures, expected) in rows {
+            let found = match verdict(end.clone(), *stop, &work(*failures), Timestamp(0), 0.5) {
+                Verdict::Succeeded(_) => "succeeded".into(),
+                Verdict::Record(Finish::Failed { failure, retry_at }) => {
+                    format!("{} {}", failure.code.as_str(), if retry_at.is_some() { "retried" } else { "final" })
+                }
+                Verdict::Record(Finish::Stopped { .. }) => "stopped".into(),
+                Verdict::Record(Finish::Interrupted { reason, due_in }) if due_in.is_zero() => {
+                    format!("interrupted {}", reason.as_str())
+                }
+                Verdict::Record(Finish::Interrupted { reason, due_in }) => {
+                    format!("interrupted {} for {} s", reason.as_str(), due_in.as_secs())
+                }
+                Verdict::Record(Finish::Succeeded { .. }) => "succeeded before it is stored".into(),
+                Verdict::Discard => "discard".into(),
+            };
+            assert_eq!(found, *expected, "{end:?} {stop:?}");
+        }
+    }
+
     #[test]
     fn every_end_of_a_run_has_one_meaning() {
         use StopReason as S;
         let stopped = || RunEnd::Stopped(CancelMet::InsideRun);
-        let not_there = RunEnd::NotLoaded;
-        let refused = || not_there(NotLoaded::Refused("x".into()));
-        let resting = || not_there(NotLoaded::Resting(Duration::from_secs(30)));
         let crashed = || RunEnd::Error(RunError::Crashed(Cause::NotStopping));
         let broke = || RunEnd::Error(RunError::Failed("x".into()));
         let ok = || RunEnd::Output("{}".into());
-        let rows = [
+        check(&[
             (ok(), None, 0, "succeeded"),
             (ok(), Some(S::Cancel), 0, "succeeded"),
             (ok(), Some(S::LeaseLost), 0, "succeeded"),
@@ -184,17 +202,32 @@ pub(crate) mod tests {
             (stopped(), Some(S::Stall), 0, "stalled retried"),
             (stopped(), None, 0, "runtime_error retried"),
             (RunEnd::Error(RunError::Stopped), None, 0, "runtime_error retried"),
-            (RunEnd::NoCheckpoint, None, 2, "interrupted not_started for 5 s"),
-            (RunEnd::NoCheckpoint, Some(S::Timeout), 2, "interrupted not_started for 5 s"),
-            (RunEnd::NoCheckpoint, Some(S::Cancel), 0, "stopped"),
-            (RunEnd::NoCheckpoint, Some(S::Drain), 0, "interrupted drain"),
-            (RunEnd::NoCheckpoint, Some(S::LeaseLost), 0, "discard"),
             (crashed(), None, 0, "model_crashed retried"),
             (crashed(), Some(S::Cancel), 0, "stopped"),
             (crashed(), Some(S::Timeout), 0, "run_timeout final"),
             (crashed(), Some(S::Drain), 0, "interrupted drain"),
             (crashed(), Some(S::LeaseLost), 0, "discard"),
             (RunEnd::Panicked, None, 0, "panicked retried"),
+            (RunEnd::InputLost, None, 0, "runtime_error final"),
+            (RunEnd::NotStarted, None, 0, "interrupted not_started"),
+            (RunEnd::NotStarted, Some(S::Drain), 0, "interrupted drain"),
+            (RunEnd::NotStarted, Some(S::Cancel), 0, "stopped"),
+            (RunEnd::NotStarted, Some(S::LeaseLost), 0, "discard"),
+        ]);
+    }
+
+    #[test]
+    fn what_was_missing_before_the_run_means_nothing_once_it_was_stopped() {
+        use StopReason as S;
+        let not_there = RunEnd::NotLoaded;
+        let refused = || not_there(NotLoaded::Refused("x".into()));
+        let resting = || not_there(NotLoaded::Resting(Duration::from_secs(30)));
+        check(&[
+            (RunEnd::NoCheckpoint, None, 2, "interrupted not_started for 5 s"),
+            (RunEnd::NoCheckpoint, Some(S::Timeout), 2, "interrupted not_started for 5 s"),
+            (RunEnd::NoCheckpoint, Some(S::Cancel), 0, "stopped"),
+            (RunEnd::NoCheckpoint, Some(S::Drain), 0, "interrupted drain"),
+            (RunEnd::NoCheckpoint, Some(S::LeaseLost), 0, "discard"),
             (refused(), None, 0, "model_unavailable retried"),
             (refused(), Some(S::Timeout), 0, "model_unavailable retried"),
             (refused(), Some(S::Cancel), 0, "stopped"),
@@ -216,29 +249,6 @@ pub(crate) mod tests {
             (RunEnd::NoInput, None, 0, "runtime_error retried"),
             (RunEnd::NoInput, Some(S::Cancel), 0, "stopped"),
             (RunEnd::NoInput, Some(S::Drain), 2, "interrupted drain"),
-            (RunEnd::InputLost, None, 0, "runtime_error final"),
-            (RunEnd::NotStarted, None, 0, "interrupted not_started"),
-            (RunEnd::NotStarted, Some(S::Drain), 0, "interrupted drain"),
-            (RunEnd::NotStarted, Some(S::Cancel), 0, "stopped"),
-            (RunEnd::NotStarted, Some(S::LeaseLost), 0, "discard"),
-        ];
-        for (end, stop, failures, expected) in rows {
-            let found = match verdict(end.clone(), stop, &work(failures), Timestamp(0), 0.5) {
-                Verdict::Succeeded(_) => "succeeded".into(),
-                Verdict::Record(Finish::Failed { failure, retry_at }) => {
-                    format!("{} {}", failure.code.as_str(), if retry_at.is_some() { "retried" } else { "final" })
-                }
-                Verdict::Record(Finish::Stopped { .. }) => "stopped".into(),
-                Verdict::Record(Finish::Interrupted { reason, due_in }) if due_in.is_zero() => {
-                    format!("interrupted {}", reason.as_str())
-                }
-                Verdict::Record(Finish::Interrupted { reason, due_in }) => {
-                    format!("interrupted {} for {} s", reason.as_str(), due_in.as_secs())
-                }
-                Verdict::Record(Finish::Succeeded { .. }) => "succeeded before it is stored".into(),
-                Verdict::Discard => "discard".into(),
-            };
-            assert_eq!(found, expected, "{end:?} {stop:?}");
-        }
+        ]);
     }
 }

@@ -209,3 +209,17 @@ fn a_copy_that_cannot_run_again_is_not_kept() {
     given.models.keep(given.take("1").expect("loads"));
     assert_eq!(given.counts(), (0, 0), "its place is free for one that can");
 }
+
+#[test]
+fn a_version_that_was_replaced_before_it_was_read_again_is_loaded_as_it_is_now() {
+    let given = Given::on(Arc::new(Strict), &["1"], 4);
+    write(given.folder.path(), "1", "second");
+    let taken = given.take("1").expect("what stands there now");
+    assert_eq!(taken.version().manifest.description, "second");
+    assert!(given.models.0.lock().failed.is_empty(), "the failure was of what is gone");
+    drop(taken);
+    fs::write(given.folder.path().join("m/1/model.toml"), "nothing that is read").expect("a file");
+    let broken = given.take("1").map(drop).expect_err("it is broken now");
+    assert!(broken.contains("is not in this worker's repository"), "{broken}");
+    assert_eq!(given.counts(), (0, 0));
+}
