@@ -265,7 +265,7 @@ pub struct Models {
     pub folder: String,
     /// Which versions new jobs get (`model::versions`).
     pub versions: String,
-    /// How often the folder is read again, in milliseconds; 0 for never.
+    /// How often the folder is read again, in milliseconds; 0 for never but after a load that failed.
     pub reload_ms: u64,
 }
 

@@ -86,6 +86,27 @@ async fn a_run_that_does_not_heed_its_stop_is_killed_after_the_patience_and_its_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_costs_a_deaf_run_no_attempt() {
+    // The patience of every other stop is longer than a worker that drains has.
+    let mut system = ChildSystem::with(PROGRAM, "isolation = \"always\"\nstop_patience_ms = 6000");
+    let client = system.start().await;
+    let deaf = accepted(&client, json!({"op": "hang", "deaf": true}), 1).await;
+    hears_nothing(&client, deaf).await;
+    assert!(system.terminate().await, "its process is killed in time");
+    let client = system.start().await;
+    let again = eventually("it runs again", PATIENCE, || async {
+        let job = client.get(deaf).await.map_err(|error| error.to_string())?;
+        if job.state == State::Running && job.attempt == 2 { Ok(job) } else { Err(format!("{job:?}")) }
+    })
+    .await;
+    assert_eq!(again.failures, 0, "its only attempt is not used up");
+    client.cancel(deaf).await.expect("accepted");
+    assert_eq!(ended(&client, deaf).await.state, State::Canceled);
+    assert!(system.terminate().await, "it stops well");
+    assert_eq!(system.violations().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_worker_leaves_no_model_process_even_a_hanging_one() {
     let mut system = ChildSystem::with(PROGRAM, "isolation = \"always\"");
     let client = system.start().await;

@@ -26,6 +26,9 @@ const VERSION: u32 = 1;
 const SUM: usize = 32;
 /// The time between two checkpoints is at least so many times what the last one took: all of them cost less than 1 % of the run.
 const COST_SHARE: u32 = 100;
+/// After one that could not be written, the next is due after so many intervals: a place that does not answer takes time from the run as well, and
+/// what it took says nothing of what the next one takes.
+const AFTER_FAILURE: u32 = 4;
 
 /// What a state belongs to: only the same computation may go on from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,10 +58,23 @@ impl Identity {
     }
 }
 
-/// Whether a state is to be saved now, `since_last` after the last one (or after the begin), which took `last_cost`.
+/// What is known of the checkpoint before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    /// It took so long to save, encode and put; zero before the first.
+    Took(Duration),
+    /// It could not be written.
+    Failed,
+}
+
+/// Whether a state is to be saved now, `since_last` after the last one (or after the begin).
 #[must_use]
-pub fn checkpoint_due(since_last: Duration, last_cost: Duration, interval: Duration) -> bool {
-    since_last >= interval.max(last_cost * COST_SHARE)
+pub fn checkpoint_due(since_last: Duration, last: Last, interval: Duration) -> bool {
+    since_last
+        >= match last {
+            Last::Took(cost) => interval.max(cost * COST_SHARE),
+            Last::Failed => interval * AFTER_FAILURE,
+        }
 }
 
 /// The bytes of a state that `attempt` has reached.
@@ -218,14 +234,16 @@ mod tests {
     fn a_checkpoint_is_due_after_its_interval_and_costs_less_than_a_hundredth() {
         let ms = Duration::from_millis;
         let rows = [
-            ("too early", 999, 0, false),
-            ("the interval is over", 1000, 0, true),
-            ("a cheap one", 1000, 10, true),
-            ("a dear one waits", 1099, 11, false),
-            ("until it costs a hundredth", 1100, 11, true),
+            ("too early", 999, Last::Took(ms(0)), false),
+            ("the interval is over", 1000, Last::Took(ms(0)), true),
+            ("a cheap one", 1000, Last::Took(ms(10)), true),
+            ("a dear one waits", 1099, Last::Took(ms(11)), false),
+            ("until it costs a hundredth", 1100, Last::Took(ms(11)), true),
+            ("one that failed waits for a while", 3999, Last::Failed, false),
+            ("and no longer, whatever the failure took", 4000, Last::Failed, true),
         ];
-        for (reason, since, cost, expected) in rows {
-            assert_eq!(checkpoint_due(ms(since), ms(cost), ms(1000)), expected, "{reason}");
+        for (reason, since, last, expected) in rows {
+            assert_eq!(checkpoint_due(ms(since), last, ms(1000)), expected, "{reason}");
         }
     }
 }

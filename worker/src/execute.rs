@@ -8,7 +8,7 @@ use siding_core::job::{CancelMet, RestartReason};
 
 use crate::{
     checkpoint::keeping::{Keeping, Kept, NoState},
-    loaded::LoadedModels,
+    loaded::{LoadedModels, NotLoaded},
     running::{Running, StopReason},
     runtime::{Computation, LoadedModel, RunControl, RunError, RunReport, Step},
     verdict::RunEnd,
@@ -36,7 +36,10 @@ impl Executor {
         // The model is this slot's alone while it runs: a panic loses it, and the next job loads a fresh copy.
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let mut loaded = self.models.take(name, version, || running.control.is_stopped())?;
-            running.loaded();
+            // The stop came while the model was loaded: one for its time is about the loading.
+            if running.control.is_stopped() {
+                return Ok((loaded, RunEnd::NotLoaded(NotLoaded::Stopped)));
+            }
             let version = loaded.version().clone();
             let end = compute(loaded.model.as_mut(), running, input, &mut self.keeping.of(running, &version.manifest, input));
             Ok((loaded, end))
@@ -58,15 +61,16 @@ impl Executor {
 
 /// Computes the job step by step, from its checkpoint where it has one.
 fn compute(model: &mut dyn LoadedModel, running: &Running, input: &str, kept: &mut Kept<'_>) -> RunEnd {
-    let mut computation = match begin(model, input, kept) {
+    let mut computation = match begin(model, running, input, kept) {
         Ok(computation) => computation,
         Err(end) => return end,
     };
     let control = &running.control;
-    // The stop came while the model was loaded or the checkpoint was read.
+    // The stop came while the checkpoint was read or the input was checked.
     if control.is_stopped() {
         return RunEnd::Stopped(CancelMet::NotStarted);
     }
+    running.begun();
     loop {
         let progress = match computation.step(control) {
             Ok(Step::Done(output)) => return RunEnd::Output(output),
@@ -84,13 +88,20 @@ fn compute(model: &mut dyn LoadedModel, running: &Running, input: &str, kept: &m
             return RunEnd::Stopped(CancelMet::BetweenSteps);
         }
         kept.after_step(computation.as_ref(), progress);
+        // A stop that came while it was written.
+        if control.is_stopped() {
+            return RunEnd::Stopped(CancelMet::BetweenSteps);
+        }
         running.step_begins();
     }
 }
 
 /// Begins where the job's checkpoint says; from nothing when there is none, and when it is refused.
-fn begin(model: &mut dyn LoadedModel, input: &str, kept: &Kept<'_>) -> Result<Box<dyn Computation>, RunEnd> {
-    let reason = match kept.load() {
+fn begin(model: &mut dyn LoadedModel, running: &Running, input: &str, kept: &Kept<'_>) -> Result<Box<dyn Computation>, RunEnd> {
+    let read = kept.load();
+    // What the blob store takes is not the job's doing either.
+    running.loaded();
+    let reason = match read {
         Ok(state) => match model.begin(input, state) {
             Ok(computation) => return Ok(computation),
             Err(RunError::BadCheckpoint(why)) => {

@@ -20,8 +20,9 @@ use siding_core::{
 };
 
 use crate::{
+    loaded::NotLoaded,
     recorder::Recorder,
-    running::{Running, RunningJobs, StopReason},
+    running::{Running, RunningJobs, Stage, StopReason},
     verdict::RunEnd,
 };
 
@@ -36,6 +37,9 @@ const LOAD_MAX: Duration = Duration::from_secs(600);
 /// recorded as stopped without its help: another attempt would hang the next slot. It holds its slot until it returns, and the fence refuses what
 /// it says then.
 const KILL_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a run may take at most to heed the stop of a drain. With what its kill may take, it is shorter than the wait of the worker that stops: a
+/// run that is not recorded by then costs its job an attempt.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the keeper works with.
 pub struct Parts {
@@ -105,6 +109,21 @@ fn care(job: Looked) -> Care {
     }
 }
 
+/// How long a run that was stopped for this reason may take to heed that.
+fn patience(stop: Option<StopReason>, configured: Duration) -> Duration {
+    if stop == Some(StopReason::Drain) { configured.min(DRAIN_PATIENCE) } else { configured }
+}
+
+/// What is recorded of a run that is given up: what does not compute is not given up computing, however long it holds its slot.
+fn end_without_it(stage: Stage) -> RunEnd {
+    match stage {
+        Stage::Loading => RunEnd::NotLoaded(NotLoaded::Stopped),
+        Stage::Beginning => RunEnd::Stopped(CancelMet::NotStarted),
+        Stage::BetweenSteps => RunEnd::Stopped(CancelMet::BetweenSteps),
+        Stage::Computing => RunEnd::Stopped(CancelMet::GivenUp),
+    }
+}
+
 /// Starts the loop; it ends at the stop signal of `drain`, which comes after the last job has left.
 pub fn start(drain: &Drain, parts: Parts) {
     let stop = drain.clone();
@@ -147,7 +166,8 @@ pub fn start(drain: &Drain, parts: Parts) {
 fn look_after(drain: &Drain, parts: &Parts, ask: impl Fn(&Running) -> bool) -> Vec<Arc<Running>> {
     let mut extend = Vec::new();
     for running in parts.running.all() {
-        let stopped_for = running.stopped().map(|(_, at)| at.elapsed());
+        let stopped = running.stopped();
+        let stopped_for = stopped.map(|(_, at)| at.elapsed());
         // Loading is not the job's doing; it has a limit of its own.
         let (ran_for, limit) = match running.computed_for() {
             Some(computed_for) => (computed_for, running.work.run_timeout),
@@ -161,7 +181,7 @@ fn look_after(drain: &Drain, parts: &Parts, ask: impl Fn(&Running) -> bool) -> V
             stepping_for: running.stepping_for(),
             stall_timeout: running.work.stall_timeout,
             stopped_for,
-            stop_patience: parts.stop_patience,
+            stop_patience: patience(stopped.map(|(reason, _)| reason), parts.stop_patience),
             killed_for: running.killed_for(),
         });
         if cared == Care::Kill {
@@ -181,7 +201,8 @@ fn look_after(drain: &Drain, parts: &Parts, ask: impl Fn(&Running) -> bool) -> V
                 tracing::error!(job.id = %running.work.job, attempt = running.work.attempt.0, model.name = %running.work.model,
                     "a run does not stop; its job ends without it, and its slot is lost until it returns");
                 let recorder = parts.recorder.clone();
-                drain.spawn(async move { recorder.finished(running, RunEnd::Stopped(CancelMet::GivenUp)).await });
+                let end = end_without_it(running.stage());
+                drain.spawn(async move { recorder.finished(running, end).await });
             }
             Care::Nothing | Care::Kill | Care::GiveUp => {}
         }
@@ -229,6 +250,7 @@ async fn extend_leases(parts: Arc<Parts>, running: Vec<Arc<Running>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::RunControl;
 
     #[test]
     fn a_lease_is_extended_early_and_the_work_stopped_before_it_ends() {
@@ -269,5 +291,47 @@ mod tests {
             };
             assert_eq!(care(looked), expected, "{looked:?}");
         }
+    }
+
+    #[test]
+    fn what_is_given_up_says_how_far_it_was() {
+        let work = crate::verdict::tests::work(0);
+        let running = Running::new(work, 0, Duration::from_secs(1), RunControl::new(drop), Instant::now(), None);
+        let mut stages = vec![end_without_it(running.stage())];
+        let moves: [fn(&Running); 5] =
+            [Running::start, Running::loaded, Running::begun, Running::step_ended, Running::step_begins];
+        for go_on in moves {
+            go_on(&running);
+            stages.push(end_without_it(running.stage()));
+        }
+        let expected = [
+            RunEnd::NotLoaded(NotLoaded::Stopped),
+            RunEnd::NotLoaded(NotLoaded::Stopped),
+            RunEnd::Stopped(CancelMet::NotStarted),
+            RunEnd::Stopped(CancelMet::GivenUp),
+            RunEnd::Stopped(CancelMet::BetweenSteps),
+            RunEnd::Stopped(CancelMet::GivenUp),
+        ];
+        assert_eq!(stages, expected);
+    }
+
+    #[test]
+    fn a_model_process_is_silent_before_its_job_has_waited_too_long() {
+        assert!(crate::runtime::isolated::LOAD_PATIENCE < LOAD_MAX);
+    }
+
+    #[test]
+    fn a_drain_waits_for_nobody_longer_than_its_worker_does() {
+        let secs = Duration::from_secs;
+        let rows = [
+            (None, 10, 10),
+            (Some(StopReason::Cancel), 10, 10),
+            (Some(StopReason::Drain), 10, 2),
+            (Some(StopReason::Drain), 1, 1),
+        ];
+        for (stop, configured, expected) in rows {
+            assert_eq!(patience(stop, secs(configured)), secs(expected), "{stop:?}");
+        }
+        assert!(DRAIN_PATIENCE + KILL_PATIENCE + 5 * TICK < crate::worker::STOP_PATIENCE, "with what it takes to record it");
     }
 }

@@ -4,6 +4,9 @@
 //!
 //! A copy counts as held from before it is loaded until it is dropped (`Room`), so that two slots cannot both use the last of the memory.
 
+mod bounds;
+mod warm;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
@@ -14,16 +17,16 @@ use siding_core::{
     error::chain,
     id::{ModelName, ModelVersion},
     model::{
-        catalog::Catalog,
+        catalog::{self, Catalog},
         repository::{Model, Repository},
     },
     telemetry::Metrics,
 };
 
+pub use self::bounds::Bounds;
+use self::bounds::{bytes_of, evict};
 use crate::runtime::{Cause, LoadError, LoadedModel, ModelRuntime};
 
-/// Copies that a worker keeps loaded, for each of its slots.
-const COPIES_PER_SLOT: usize = 8;
 /// How long a failed load stands: until then an attempt fails with the same words, instead of reading and checking the files again.
 const FAILED_LOAD_STANDS: Duration = Duration::from_secs(10);
 /// Most failed loads that are remembered; the oldest goes first.
@@ -32,10 +35,6 @@ const FAILED_LOADS_MAX: usize = 32;
 const ROOM_PATIENCE: Duration = Duration::from_secs(30);
 /// How often such a wait looks whether its job was stopped.
 const ROOM_LOOK: Duration = Duration::from_millis(100);
-
-/// What one copy counts for: the bytes of its files and half as many again, for what a session keeps beside its weights, and so much for a
-/// session without any. Measured: 105 MB for 90 MB of weights, 6 MB for a model of 17 KB.
-const COPY_BYTES_MIN: u64 = 8 << 20;
 
 /// Why there is no copy for a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,42 +45,10 @@ pub enum NotLoaded {
     Resting(Duration),
     /// Its process crashed while it was loaded.
     Crashed(Cause),
-}
-
-/// How much a worker may keep loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Copies, running ones included.
-    pub copies_max: usize,
-    /// What they count for, in bytes; 0 for no bound but the other.
-    pub bytes_max: u64,
-}
-
-impl Bounds {
-    /// Those of a worker with so many slots and `worker.models_bytes_max`.
-    #[must_use]
-    pub fn of(slots: usize, bytes_max: u64) -> Self {
-        Self { copies_max: slots * COPIES_PER_SLOT, bytes_max }
-    }
-
-    fn fits(self, copies: usize, bytes: u64) -> bool {
-        copies <= self.copies_max && (self.bytes_max == 0 || bytes <= self.bytes_max)
-    }
-}
-
-/// How many of the idle copies, the one not used for longest first, must go so that one of `needed` bytes fits beside the others; `None` when
-/// it does not fit even then. `idle` has their bytes, `held` the number and bytes of all copies, these included.
-fn evict(idle: &[u64], held: (usize, u64), needed: u64, bounds: Bounds) -> Option<usize> {
-    let (mut copies, mut bytes) = (held.0 + 1, held.1.saturating_add(needed));
-    if bounds.fits(copies, bytes) {
-        return Some(0);
-    }
-    idle.iter()
-        .position(|gone| {
-            (copies, bytes) = (copies - 1, bytes.saturating_sub(*gone));
-            bounds.fits(copies, bytes)
-        })
-        .map(|last| last + 1)
+    /// Runs of other models hold all of the memory, and go on to.
+    NoRoom,
+    /// The run was stopped before its model was there.
+    Stopped,
 }
 
 /// The copies of one worker. Cheap to clone.
@@ -138,6 +105,14 @@ impl Loaded {
     pub fn version(&self) -> &Arc<Model> {
         &self.version
     }
+}
+
+/// What a load that waited has got.
+enum Place {
+    /// A copy that another slot has put back.
+    Idle(Loaded),
+    /// Room for a copy.
+    Room(Room),
 }
 
 /// The memory that one copy counts for.
@@ -201,37 +176,46 @@ impl LoadedModels {
     /// # Errors
     /// Why there is none, in words for the caller of the job.
     pub fn take(&self, name: &ModelName, version: &ModelVersion, stopped: impl Fn() -> bool) -> Result<Loaded, NotLoaded> {
-        let repository = self.0.catalog.current();
-        let Some(version) = repository.find(name, version) else {
-            let why = repository.missing(name, Some(version));
-            return Err(NotLoaded::Refused(format!("model {name} version {version} is not in this worker's repository: {why}")));
-        };
-        let mut state = self.0.lock();
-        // The newest first: its memory is the warmest.
-        while let Some(at) = state.idle.iter().rposition(|loaded| Arc::ptr_eq(&loaded.version, version)) {
-            let loaded = state.idle.remove(at);
-            if !loaded.model.is_stale() {
-                return Ok(loaded);
+        let found = self.find(name, version)?;
+        match self.take_of(&found, &stopped) {
+            // Its files were replaced before this worker has read that: what stands there now is what the job means.
+            Err(NotLoaded::Refused(_)) if !self.0.catalog.is_current(&found) => {
+                self.take_of(&self.find(name, version)?, &stopped)
             }
-            // Dropping it takes the lock again.
-            drop(state);
-            told_and_dropped(vec![loaded]);
-            state = self.0.lock();
+            taken => taken,
+        }
+    }
+
+    fn find(&self, name: &ModelName, version: &ModelVersion) -> Result<Arc<Model>, NotLoaded> {
+        let repository = self.0.catalog.current();
+        repository.find(name, version).cloned().ok_or_else(|| {
+            let why = repository.missing(name, Some(version));
+            NotLoaded::Refused(format!("model {name} version {version} is not in this worker's repository: {why}"))
+        })
+    }
+
+    fn take_of(&self, version: &Arc<Model>, stopped: &impl Fn() -> bool) -> Result<Loaded, NotLoaded> {
+        let (mut state, idle) = self.idle_copy(self.0.lock(), version);
+        if let Some(loaded) = idle {
+            return Ok(loaded);
         }
         state.failed.retain(|failed| failed.at.elapsed() < FAILED_LOAD_STANDS);
         if let Some(failed) = state.failed.iter().find(|failed| Arc::ptr_eq(&failed.version, version)) {
             return Err(NotLoaded::Refused(failed.message.clone()));
         }
         drop(state);
-        let room = self.room(version, stopped)?;
-        self.load(version, room)
+        match self.room(version, stopped)? {
+            Place::Idle(loaded) => Ok(loaded),
+            Place::Room(room) => self.load(version, room),
+        }
     }
 
-    /// Puts a copy back that has run. One that is no longer wanted goes.
+    /// Puts a copy back that has run. One that is no longer wanted, or cannot run again, goes.
     pub fn keep(&self, loaded: Loaded) {
-        let is_current = self.0.catalog.is_current(&loaded.version);
         let mut state = self.0.lock();
-        if is_current && state.held.get(&loaded.room.id).is_some_and(|held| !held.unwanted) {
+        let is_wanted = state.held.get(&loaded.room.id).is_some_and(|held| !held.unwanted);
+        // Under the lock: a copy that was replaced after it was looked at would be dropped by nobody.
+        if is_wanted && self.0.catalog.is_current(&loaded.version) && !loaded.model.is_stale() {
             state.idle.push(loaded);
             drop(state);
             self.0.freed.notify_all();
@@ -257,57 +241,47 @@ impl LoadedModels {
         told_and_dropped(gone);
     }
 
-    /// Loads copies of this version until there are `copies`, runs each new one once on the manifest's example, and keeps them. Nothing else is
-    /// evicted for it. Blocks.
-    ///
-    /// # Errors
-    /// Why there are fewer, for the log.
-    pub fn warm(&self, version: &Arc<Model>, copies: usize) -> Result<(), String> {
-        let mut warmed = Vec::new();
-        let result = self.warm_into(version, copies, &mut warmed);
-        warmed.into_iter().for_each(|loaded| self.keep(loaded));
-        result
-    }
-
-    fn warm_into(&self, version: &Arc<Model>, copies: usize, warmed: &mut Vec<Loaded>) -> Result<(), String> {
-        loop {
-            let mut state = self.0.lock();
-            if state.held.values().filter(|held| Arc::ptr_eq(&held.version, version)).count() >= copies {
-                return Ok(());
+    /// Takes a copy of this version that lies here, if one can still be used.
+    fn idle_copy<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        version: &Arc<Model>,
+    ) -> (MutexGuard<'a, State>, Option<Loaded>) {
+        // The newest first: its memory is the warmest.
+        while let Some(at) = state.idle.iter().rposition(|loaded| Arc::ptr_eq(&loaded.version, version)) {
+            let loaded = state.idle.remove(at);
+            if !loaded.model.is_stale() {
+                return (state, Some(loaded));
             }
-            let needed = bytes_of(version);
-            if evict(&[], (state.held.len(), state.bytes()), needed, self.0.bounds).is_none() {
-                return Err("worker.models_bytes_max leaves no room for more copies".into());
-            }
-            let room = self.reserve(&mut state, version, needed);
+            // Dropping it takes the lock again.
             drop(state);
-            let mut loaded = self.load(version, room).map_err(|not_loaded| format!("{not_loaded:?}"))?;
-            if let Some(example) = &version.manifest.example {
-                loaded
-                    .model
-                    .run(example, &crate::runtime::RunControl::new(drop))
-                    .map_err(|error| format!("its example fails: {error}"))?;
-            }
-            warmed.push(loaded);
+            told_and_dropped(vec![loaded]);
+            state = self.0.lock();
         }
+        (state, None)
     }
 
-    /// Room for one more copy, made by letting idle ones go.
-    fn room(&self, version: &Arc<Model>, stopped: impl Fn() -> bool) -> Result<Room, NotLoaded> {
+    /// Room for one more copy, made by letting idle ones go, or a copy of this very version that became idle meanwhile.
+    fn room(&self, version: &Arc<Model>, stopped: impl Fn() -> bool) -> Result<Place, NotLoaded> {
         let (needed, bounds, until) = (bytes_of(version), self.0.bounds, Instant::now() + ROOM_PATIENCE);
-        let refused =
-            |why: &str| Err(NotLoaded::Refused(format!("model {} cannot be loaded on this worker: {why}", version.place())));
         if !bounds.fits(1, needed) {
-            return refused(&format!("it counts for {needed} bytes, and worker.models_bytes_max allows {}", bounds.bytes_max));
+            let (place, max) = (version.place(), bounds.bytes_max);
+            let why = format!("it counts for {needed} bytes, and worker.models_bytes_max allows {max}");
+            return Err(NotLoaded::Refused(format!("model {place} cannot be loaded on this worker: {why}")));
         }
         let mut state = self.0.lock();
         loop {
+            let idle;
+            (state, idle) = self.idle_copy(state, version);
+            if let Some(loaded) = idle {
+                return Ok(Place::Idle(loaded));
+            }
             let idle: Vec<u64> =
                 state.idle.iter().map(|loaded| state.held.get(&loaded.room.id).map_or(0, |held| held.bytes)).collect();
             if let Some(count) = evict(&idle, (state.held.len(), state.bytes()), needed, bounds) {
                 let gone: Vec<Loaded> = state.idle.drain(..count).collect();
                 if gone.is_empty() {
-                    return Ok(self.reserve(&mut state, version, needed));
+                    return Ok(Place::Room(self.reserve(&mut state, version, needed)));
                 }
                 // Their memory first, then ours; another slot may be faster, and then it is looked for again.
                 drop(state);
@@ -315,8 +289,14 @@ impl LoadedModels {
                 state = self.0.lock();
                 continue;
             }
-            if stopped() || Instant::now() >= until {
-                return refused("other models run in all of its memory");
+            if stopped() {
+                return Err(NotLoaded::Stopped);
+            }
+            if Instant::now() >= until {
+                let manifest = &version.manifest;
+                tracing::warn!(model.name = %manifest.name, model.version = %manifest.version, needed_bytes = needed,
+                    "no room for a model: runs of others hold it; its job is handed back");
+                return Err(NotLoaded::NoRoom);
             }
             state = self.0.freed.wait_timeout(state, ROOM_LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -349,25 +329,34 @@ impl LoadedModels {
                 if let Some(cause) = error.crashed {
                     return Err(NotLoaded::Crashed(cause));
                 }
-                let message = format!("model {name} version {number} cannot be loaded on this worker");
-                let mut state = self.0.lock();
-                if state.failed.len() == FAILED_LOADS_MAX {
-                    state.failed.pop_front();
-                }
-                state.failed.push_back(FailedLoad { version: version.clone(), at: Instant::now(), message: message.clone() });
-                // The room is free when its memory is, and takes the lock.
-                drop(state);
                 drop(room);
+                self.read_again();
+                let message = format!("model {name} version {number} cannot be loaded on this worker");
+                self.remember_failed(version, &message);
                 Err(NotLoaded::Refused(message))
             }
         }
     }
-}
 
-/// What a copy of it counts for.
-fn bytes_of(version: &Model) -> u64 {
-    let files = version.file_bytes();
-    if version.manifest.file.is_none() { 0 } else { files + files / 2 + COPY_BYTES_MIN }
+    /// Reads the repository before its time: the files of what could not be loaded may be of something newer.
+    fn read_again(&self) {
+        match self.0.catalog.reload() {
+            Ok(changes) => changes.iter().for_each(|change| catalog::tell(change, &self.0.metrics)),
+            Err(error) => tracing::warn!(error = chain(&error), "the model repository cannot be read after a load that failed"),
+        }
+    }
+
+    /// A failure of what has been replaced says nothing of what stands there now.
+    fn remember_failed(&self, version: &Arc<Model>, message: &str) {
+        if !self.0.catalog.is_current(version) {
+            return;
+        }
+        let mut state = self.0.lock();
+        if state.failed.len() == FAILED_LOADS_MAX {
+            state.failed.pop_front();
+        }
+        state.failed.push_back(FailedLoad { version: version.clone(), at: Instant::now(), message: message.to_owned() });
+    }
 }
 
 fn told_and_dropped(gone: Vec<Loaded>) {

@@ -31,6 +31,19 @@ pub enum StopReason {
     Drain,
 }
 
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It has no model yet, or its checkpoint is being read.
+    Loading,
+    /// Its input is being checked.
+    Beginning,
+    /// A step is under way.
+    Computing,
+    /// A step has ended, and what comes after it is not the model's: a checkpoint, or a wait for the store.
+    BetweenSteps,
+}
+
 /// One claimed job.
 pub struct Running {
     /// What was claimed.
@@ -45,11 +58,13 @@ pub struct Running {
     stop: OnceLock<(StopReason, Instant)>,
     /// Set once, by the slot that starts it.
     started: OnceLock<Instant>,
-    /// Set once, by that slot, when the model is loaded: the run timeout counts from then.
+    /// Set once, by that slot, when the model is loaded and the checkpoint read: the run timeout counts from then.
     loaded: OnceLock<Instant>,
     /// When the step that runs now began, from the second step on: a computation of one step has no steps to be late with. Written by the slot,
     /// read by the keeper.
     step_begun: Mutex<Option<Instant>>,
+    /// Set once, by the slot: its first step is under way, or over.
+    begun: AtomicBool,
     /// Set once, by the slot: its computation has steps.
     stepped: AtomicBool,
     /// Set once, by the stopping worker, read by the slot: leave between two steps, with a checkpoint.
@@ -90,6 +105,7 @@ impl Running {
             started: OnceLock::new(),
             loaded: OnceLock::new(),
             step_begun: Mutex::new(None),
+            begun: AtomicBool::new(false),
             stepped: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             killed: OnceLock::new(),
@@ -113,6 +129,25 @@ impl Running {
     #[must_use]
     pub fn stopped(&self) -> Option<(StopReason, Instant)> {
         self.stop.get().copied()
+    }
+
+    /// Its first step begins.
+    pub fn begun(&self) {
+        self.begun.store(true, Ordering::SeqCst);
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        if self.loaded.get().is_none() {
+            Stage::Loading
+        } else if !self.begun.load(Ordering::SeqCst) {
+            Stage::Beginning
+        } else if self.has_steps() && self.stepping_for().is_none() {
+            Stage::BetweenSteps
+        } else {
+            Stage::Computing
+        }
     }
 
     /// A step ended and another one may follow.
@@ -177,7 +212,7 @@ impl Running {
         self.started.get_or_init(Instant::now);
     }
 
-    /// Its model is loaded; it computes from now.
+    /// Its model is loaded and its checkpoint read; it computes from now.
     pub fn loaded(&self) {
         self.loaded.get_or_init(Instant::now);
     }

@@ -12,6 +12,9 @@ use siding_core::{
 
 use crate::{loaded::NotLoaded, running::StopReason, runtime::RunError};
 
+/// When an attempt that lacked something which comes back by itself is due again.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+
 /// How the run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunEnd {
@@ -61,6 +64,18 @@ pub fn verdict(end: RunEnd, stop: Option<StopReason>, work: &Work, now: Timestam
     let handed_back = |reason, due_in| Verdict::Record(Finish::Interrupted { reason, due_in });
     let interrupted = |reason| handed_back(reason, Duration::ZERO);
     match end {
+        // It was stopped before it computed: the reason for that says what it means, not what was missing.
+        RunEnd::NotLoaded(_) | RunEnd::NoInput | RunEnd::NoCheckpoint
+            if matches!(stop, Some(StopReason::Cancel | StopReason::Drain | StopReason::LeaseLost)) =>
+        {
+            verdict(RunEnd::Stopped(CancelMet::NotStarted), stop, work, now, draw)
+        }
+        // The run timeout counts from when the model is loaded: this is the limit of the loading.
+        RunEnd::NotLoaded(NotLoaded::Refused(_) | NotLoaded::Crashed(_) | NotLoaded::Stopped)
+            if stop == Some(StopReason::Timeout) =>
+        {
+            failed(FailureCode::ModelUnavailable, "the model was not loaded in time".into())
+        }
         // A result is a result, whatever was asked for meanwhile; the fence refuses it if the attempt is no longer the newest.
         RunEnd::Output(output) => Verdict::Succeeded(output),
         RunEnd::Error(RunError::BadInput(message)) => failed(FailureCode::BadInput, message),
@@ -91,13 +106,14 @@ pub fn verdict(end: RunEnd, stop: Option<StopReason>, work: &Work, now: Timestam
         RunEnd::Panicked => failed(FailureCode::Panicked, "the run panicked".into()),
         RunEnd::NotLoaded(NotLoaded::Refused(message)) => failed(FailureCode::ModelUnavailable, message),
         RunEnd::NotLoaded(NotLoaded::Crashed(cause)) => verdict(RunEnd::Error(RunError::Crashed(cause)), stop, work, now, draw),
-        RunEnd::NotLoaded(NotLoaded::Resting(_)) if stop == Some(StopReason::Cancel) => {
-            Verdict::Record(Finish::Stopped { met: CancelMet::NotStarted })
-        }
-        RunEnd::NotLoaded(NotLoaded::Resting(_)) if stop == Some(StopReason::LeaseLost) => Verdict::Discard,
         RunEnd::NotLoaded(NotLoaded::Resting(left)) => handed_back(InterruptReason::ModelResting, left),
+        RunEnd::NotLoaded(NotLoaded::NoRoom) => handed_back(InterruptReason::NotStarted, TRY_AGAIN),
+        RunEnd::NotLoaded(NotLoaded::Stopped) => {
+            failed(FailureCode::RuntimeError, "the loading of the model was stopped without a reason".into())
+        }
         RunEnd::NoInput => failed(FailureCode::RuntimeError, "the job's input could not be read".into()),
-        RunEnd::NoCheckpoint => failed(FailureCode::RuntimeError, "the job's checkpoint could not be read".into()),
+        // What was computed until then is not lost as long as the job may ask for it again.
+        RunEnd::NoCheckpoint => handed_back(InterruptReason::NotStarted, TRY_AGAIN),
         RunEnd::InputLost => {
             let failure = Failure::new(FailureCode::RuntimeError, "the job's stored input is missing or damaged");
             Verdict::Record(Finish::Failed { failure, retry_at: None })
@@ -143,49 +159,9 @@ pub(crate) mod tests {
         }
     }
 
-    #[test]
-    fn every_end_of_a_run_has_one_meaning() {
-        use StopReason as S;
-        let stopped = || RunEnd::Stopped(CancelMet::InsideRun);
-        let resting = || RunEnd::NotLoaded(NotLoaded::Resting(Duration::from_secs(30)));
-        let crashed = || RunEnd::Error(RunError::Crashed(Cause::NotStopping));
-        let broke = || RunEnd::Error(RunError::Failed("x".into()));
-        let ok = || RunEnd::Output("{}".into());
-        let rows = [
-            (ok(), None, 0, "succeeded"),
-            (ok(), Some(S::Cancel), 0, "succeeded"),
-            (ok(), Some(S::LeaseLost), 0, "succeeded"),
-            (broke(), None, 0, "runtime_error retried"),
-            (broke(), None, 2, "runtime_error final"),
-            (RunEnd::Error(RunError::BadInput("x".into())), None, 0, "bad_input final"),
-            (RunEnd::Error(RunError::OutputTooLarge { bytes: 2, max: 1 }), None, 0, "output_too_large final"),
-            (stopped(), Some(S::Cancel), 0, "stopped"),
-            (stopped(), Some(S::Drain), 0, "interrupted drain"),
-            (stopped(), Some(S::LeaseLost), 0, "discard"),
-            (stopped(), Some(S::Timeout), 0, "run_timeout final"),
-            (stopped(), Some(S::Stall), 0, "stalled retried"),
-            (stopped(), None, 0, "runtime_error retried"),
-            (RunEnd::Error(RunError::Stopped), None, 0, "runtime_error retried"),
-            (RunEnd::NoCheckpoint, None, 0, "runtime_error retried"),
-            (crashed(), None, 0, "model_crashed retried"),
-            (crashed(), Some(S::Cancel), 0, "stopped"),
-            (crashed(), Some(S::Timeout), 0, "run_timeout final"),
-            (crashed(), Some(S::Drain), 0, "interrupted drain"),
-            (crashed(), Some(S::LeaseLost), 0, "discard"),
-            (RunEnd::Panicked, None, 0, "panicked retried"),
-            (RunEnd::NotLoaded(NotLoaded::Refused("x".into())), None, 0, "model_unavailable retried"),
-            (resting(), None, 2, "interrupted model_resting for 30 s"),
-            (resting(), Some(S::Cancel), 0, "stopped"),
-            (resting(), Some(S::LeaseLost), 0, "discard"),
-            (RunEnd::NoInput, None, 0, "runtime_error retried"),
-            (RunEnd::InputLost, None, 0, "runtime_error final"),
-            (RunEnd::NotStarted, None, 0, "interrupted not_started"),
-            (RunEnd::NotStarted, Some(S::Drain), 0, "interrupted drain"),
-            (RunEnd::NotStarted, Some(S::Cancel), 0, "stopped"),
-            (RunEnd::NotStarted, Some(S::LeaseLost), 0, "discard"),
-        ];
+    fn check(rows: &[(RunEnd, Option<StopReason>, u32, &str)]) {
         for (end, stop, failures, expected) in rows {
-            let found = match verdict(end.clone(), stop, &work(failures), Timestamp(0), 0.5) {
+            let found = match verdict(end.clone(), *stop, &work(*failures), Timestamp(0), 0.5) {
                 Verdict::Succeeded(_) => "succeeded".into(),
                 Verdict::Record(Finish::Failed { failure, retry_at }) => {
                     format!("{} {}", failure.code.as_str(), if retry_at.is_some() { "retried" } else { "final" })
@@ -200,7 +176,79 @@ pub(crate) mod tests {
                 Verdict::Record(Finish::Succeeded { .. }) => "succeeded before it is stored".into(),
                 Verdict::Discard => "discard".into(),
             };
-            assert_eq!(found, expected, "{end:?} {stop:?}");
+            assert_eq!(found, *expected, "{end:?} {stop:?}");
         }
+    }
+
+    #[test]
+    fn every_end_of_a_run_has_one_meaning() {
+        use StopReason as S;
+        let stopped = || RunEnd::Stopped(CancelMet::InsideRun);
+        let crashed = || RunEnd::Error(RunError::Crashed(Cause::NotStopping));
+        let broke = || RunEnd::Error(RunError::Failed("x".into()));
+        let ok = || RunEnd::Output("{}".into());
+        check(&[
+            (ok(), None, 0, "succeeded"),
+            (ok(), Some(S::Cancel), 0, "succeeded"),
+            (ok(), Some(S::LeaseLost), 0, "succeeded"),
+            (broke(), None, 0, "runtime_error retried"),
+            (broke(), None, 2, "runtime_error final"),
+            (RunEnd::Error(RunError::BadInput("x".into())), None, 0, "bad_input final"),
+            (RunEnd::Error(RunError::OutputTooLarge { bytes: 2, max: 1 }), None, 0, "output_too_large final"),
+            (stopped(), Some(S::Cancel), 0, "stopped"),
+            (stopped(), Some(S::Drain), 0, "interrupted drain"),
+            (stopped(), Some(S::LeaseLost), 0, "discard"),
+            (stopped(), Some(S::Timeout), 0, "run_timeout final"),
+            (stopped(), Some(S::Stall), 0, "stalled retried"),
+            (stopped(), None, 0, "runtime_error retried"),
+            (RunEnd::Error(RunError::Stopped), None, 0, "runtime_error retried"),
+            (crashed(), None, 0, "model_crashed retried"),
+            (crashed(), Some(S::Cancel), 0, "stopped"),
+            (crashed(), Some(S::Timeout), 0, "run_timeout final"),
+            (crashed(), Some(S::Drain), 0, "interrupted drain"),
+            (crashed(), Some(S::LeaseLost), 0, "discard"),
+            (RunEnd::Panicked, None, 0, "panicked retried"),
+            (RunEnd::InputLost, None, 0, "runtime_error final"),
+            (RunEnd::NotStarted, None, 0, "interrupted not_started"),
+            (RunEnd::NotStarted, Some(S::Drain), 0, "interrupted drain"),
+            (RunEnd::NotStarted, Some(S::Cancel), 0, "stopped"),
+            (RunEnd::NotStarted, Some(S::LeaseLost), 0, "discard"),
+        ]);
+    }
+
+    #[test]
+    fn what_was_missing_before_the_run_means_nothing_once_it_was_stopped() {
+        use StopReason as S;
+        let not_there = RunEnd::NotLoaded;
+        let refused = || not_there(NotLoaded::Refused("x".into()));
+        let resting = || not_there(NotLoaded::Resting(Duration::from_secs(30)));
+        check(&[
+            (RunEnd::NoCheckpoint, None, 2, "interrupted not_started for 5 s"),
+            (RunEnd::NoCheckpoint, Some(S::Timeout), 2, "interrupted not_started for 5 s"),
+            (RunEnd::NoCheckpoint, Some(S::Cancel), 0, "stopped"),
+            (RunEnd::NoCheckpoint, Some(S::Drain), 0, "interrupted drain"),
+            (RunEnd::NoCheckpoint, Some(S::LeaseLost), 0, "discard"),
+            (refused(), None, 0, "model_unavailable retried"),
+            (refused(), Some(S::Timeout), 0, "model_unavailable retried"),
+            (refused(), Some(S::Cancel), 0, "stopped"),
+            (refused(), Some(S::Drain), 2, "interrupted drain"),
+            (refused(), Some(S::LeaseLost), 0, "discard"),
+            (not_there(NotLoaded::Crashed(Cause::Silent)), None, 0, "model_crashed retried"),
+            (not_there(NotLoaded::Crashed(Cause::Silent)), Some(S::Timeout), 0, "model_unavailable retried"),
+            (not_there(NotLoaded::Crashed(Cause::Silent)), Some(S::Drain), 2, "interrupted drain"),
+            (not_there(NotLoaded::Stopped), Some(S::Timeout), 0, "model_unavailable retried"),
+            (not_there(NotLoaded::Stopped), Some(S::Cancel), 0, "stopped"),
+            (not_there(NotLoaded::Stopped), Some(S::Drain), 2, "interrupted drain"),
+            (not_there(NotLoaded::NoRoom), Some(S::Cancel), 0, "stopped"),
+            (not_there(NotLoaded::NoRoom), Some(S::Drain), 2, "interrupted drain"),
+            (not_there(NotLoaded::NoRoom), None, 2, "interrupted not_started for 5 s"),
+            (resting(), None, 2, "interrupted model_resting for 30 s"),
+            (resting(), Some(S::Cancel), 0, "stopped"),
+            (resting(), Some(S::LeaseLost), 0, "discard"),
+            (resting(), Some(S::Drain), 0, "interrupted drain"),
+            (RunEnd::NoInput, None, 0, "runtime_error retried"),
+            (RunEnd::NoInput, Some(S::Cancel), 0, "stopped"),
+            (RunEnd::NoInput, Some(S::Drain), 2, "interrupted drain"),
+        ]);
     }
 }

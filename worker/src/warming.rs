@@ -64,7 +64,7 @@ pub(crate) async fn warm(drain: &Drain, models: LoadedModels, preload: &str, cop
     let stop = drain.clone();
     drain.spawn_blocking(move || {
         for version in versions.iter().take_while(|_| !stop.is_stopping()) {
-            if let Err(why) = models.warm(version, copies) {
+            if let Err(why) = models.warm(&stop, version, copies) {
                 tracing::error!(model.name = %version.manifest.name, model.version = %version.manifest.version, why, "model cannot be warmed up");
             }
         }

@@ -34,8 +34,8 @@ use crate::{
 const HANDS_MAX: usize = 1024;
 /// How long a run with steps may take to come to the end of one, save its state and leave, at shutdown.
 const STEP_PATIENCE: Duration = Duration::from_secs(2);
-/// How long a run may take to end once it was told to stop, at shutdown.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a run may take to end once it was told to stop, at shutdown. By then the keeper has ended by force, or given up, what does not.
+pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the loops may take to end once nothing runs, at shutdown.
 const LOOPS_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -182,7 +182,8 @@ impl Worker {
         }
         let stopped = tokio::time::timeout(STOP_PATIENCE, self.running.none_left()).await;
         self.slots.end();
-        let runs = stopped.map_err(|_| Unfinished { left: self.running.all().len(), waited_ms: STOP_PATIENCE.as_millis() });
+        let left = if stopped.is_ok() { self.slots.hung() } else { self.running.all().len() };
+        let runs = if left == 0 { Ok(()) } else { Err(Unfinished { left, waited_ms: STOP_PATIENCE.as_millis() }) };
         let rest = self.rest.stopped(LOOPS_PATIENCE).await;
         // A thread that hangs cannot be joined; it ends with the process. The others have ended or are about to.
         let joined = if runs.is_ok() { join(self.threads).await } else { Ok(()) };
@@ -300,10 +301,11 @@ fn observe(drain: &Drain, slots: &Slots, metrics: &Arc<Metrics>) {
 /// Drops what the repository no longer holds as soon as that is read, so that its memory is free before the next load, and loads and unloads what an
 /// operator wants. A lost hint is a wish that was not heard: its operator sees that and repeats it.
 fn heed_wishes(drain: &Drain, parts: &Parts, models: LoadedModels) {
-    let (mut readings, bus, slots) = (parts.catalog.listen(), parts.bus.clone(), parts.slots);
+    // Before this returns: whoever has started a worker may ask it at once.
+    let (mut readings, mut hints) = (parts.catalog.listen(), parts.bus.listen());
+    let (bus, slots) = (parts.bus.clone(), parts.slots);
     let drain = drain.clone();
     drain.clone().spawn(async move {
-        let mut hints = bus.listen();
         loop {
             let wish = tokio::select! {
                 () = drain.stopping() => return,
@@ -321,9 +323,9 @@ fn heed_wishes(drain: &Drain, parts: &Parts, models: LoadedModels) {
             };
             // One after the other: sessions take long to make and to end, and two loads at once would make neither faster.
             let (done, ended) = oneshot::channel::<()>();
-            let models = models.clone();
+            let (models, stop) = (models.clone(), drain.clone());
             drain.spawn_blocking(move || {
-                wish.carry_out(&models, slots);
+                wish.carry_out(&stop, &models, slots);
                 drop(done);
             });
             drop(ended.await);
@@ -339,14 +341,14 @@ enum Wish {
 }
 
 impl Wish {
-    fn carry_out(&self, models: &LoadedModels, slots: usize) {
+    fn carry_out(&self, drain: &Drain, models: &LoadedModels, slots: usize) {
         match self {
             Self::DropReplaced => models.drop_replaced(),
             Self::Unload(VersionHint { model, version }) => models.unload(model, version),
             Self::Load(VersionHint { model, version }) => {
                 let repository = models.repository();
                 let warmed = repository.find(model, version).ok_or_else(|| repository.missing(model, Some(version)).to_string());
-                if let Err(why) = warmed.and_then(|found| models.warm(found, slots)) {
+                if let Err(why) = warmed.and_then(|found| models.warm(drain, found, slots)) {
                     tracing::error!(model.name = %model, model.version = %version, why, "model cannot be loaded as an operator wants");
                 }
             }

@@ -120,7 +120,7 @@ impl Failure {
 pub enum InterruptReason {
     /// The worker is shutting down.
     Drain,
-    /// The worker claimed it ahead and could not start it soon.
+    /// The worker could not start it soon: it claimed it ahead, found no room for its model, or could not read its checkpoint.
     NotStarted,
     /// The model has crashed too often there and is not loaded for a while.
     ModelResting,

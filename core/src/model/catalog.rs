@@ -199,7 +199,8 @@ pub fn keep_reading(drain: &Drain, catalog: &Catalog, every: Duration, metrics: 
     });
 }
 
-fn tell(change: &Change, metrics: &Metrics) {
+/// Logs and counts one difference: for whoever has made a reading.
+pub fn tell(change: &Change, metrics: &Metrics) {
     metrics.models.changed(change.kind);
     match change.kind {
         ChangeKind::Broken => tracing::warn!(model.folder = change.folder, why = change.why, "model cannot be served"),

@@ -20,7 +20,7 @@ use siding_core::{
 };
 use tokio::runtime::Handle;
 
-use super::{Identity, checkpoint_due, decode, encode};
+use super::{Identity, Last, checkpoint_due, decode, encode};
 use crate::{
     recorder::Recorder,
     running::Running,
@@ -60,16 +60,24 @@ pub struct Kept<'a> {
     /// Made when it is first asked for: most runs have no use for it, and it hashes the input.
     identity: OnceCell<Identity>,
     /// When the last one was finished, or the run began.
-    last: Instant,
-    /// What it took.
-    cost: Duration,
+    last_at: Instant,
+    /// How that went.
+    last: Last,
 }
 
 impl Keeping {
     /// Those of this job's run, on the model of this manifest.
     #[must_use]
     pub fn of<'a>(&'a self, running: &'a Running, manifest: &'a Manifest, input: &'a str) -> Kept<'a> {
-        Kept { keeping: self, running, manifest, input, identity: OnceCell::new(), last: Instant::now(), cost: Duration::ZERO }
+        Kept {
+            keeping: self,
+            running,
+            manifest,
+            input,
+            identity: OnceCell::new(),
+            last_at: Instant::now(),
+            last: Last::Took(Duration::ZERO),
+        }
     }
 }
 
@@ -115,7 +123,7 @@ impl Kept<'_> {
     /// After a step: saves the state if that is due. Blocks while it is written. The first one of a run is due by the interval alone, because nobody
     /// knows yet what it takes.
     pub fn after_step(&mut self, computation: &dyn Computation, progress: Progress) {
-        if checkpoint_due(self.last.elapsed(), self.cost, self.keeping.interval) {
+        if checkpoint_due(self.last_at.elapsed(), self.last, self.keeping.interval) {
             self.save(computation, progress);
         }
     }
@@ -124,34 +132,38 @@ impl Kept<'_> {
     pub fn save(&mut self, computation: &dyn Computation, progress: Progress) {
         let begun = Instant::now();
         if let Some(state) = computation.save() {
-            self.write(progress, &state);
-            self.cost = begun.elapsed();
+            let saving = begun.elapsed();
+            self.last = self.write(progress, &state).map_or(Last::Failed, |writing| Last::Took(saving + writing));
         }
-        self.last = Instant::now();
+        self.last_at = Instant::now();
     }
 
-    fn write(&self, progress: Progress, state: &State) {
+    /// Returns what encoding and putting took, without the wait for a store that is behind; `None` when it could not be written.
+    fn write(&self, progress: Progress, state: &State) -> Option<Duration> {
         let (keeping, work) = (self.keeping, &self.running.work);
         let begun = Instant::now();
         let bytes = encode(self.identity(), work.attempt, progress, state);
         if bytes.len() > limits::CHECKPOINT_BYTES_MAX {
             keeping.metrics.checkpoint_refused(CheckpointRefused::TooLarge);
             tracing::warn!(job.id = %work.job, bytes = bytes.len(), "the state is too large for a checkpoint; the run goes on without");
-            return;
+            // It would be too large again: no reason to look sooner.
+            return Some(begun.elapsed());
         }
         let patience = Duration::from_secs(limits::CHECKPOINT_SECS_MAX);
         let put = async { tokio::time::timeout(patience, keeping.blobs.put(Bytes::from(bytes))).await };
         let why = match keeping.executor.block_on(put) {
             Ok(Ok(blob)) => {
-                keeping.metrics.checkpoint_written(blob.bytes(), begun.elapsed());
+                let took = begun.elapsed();
+                keeping.metrics.checkpoint_written(blob.bytes(), took);
                 let Progress { done, total } = progress;
                 keeping.recorder.tell_blocking(work, RecordChange::Checkpoint { blob, done, total });
-                return;
+                return Some(took);
             }
             Ok(Err(error)) => chain(&error).to_string(),
             Err(_) => "no answer in time".to_owned(),
         };
         keeping.metrics.checkpoint_refused(CheckpointRefused::Write);
         tracing::warn!(job.id = %work.job, attempt = work.attempt.0, error = why, "cannot write a checkpoint; the run goes on without");
+        None
     }
 }

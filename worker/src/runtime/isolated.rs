@@ -25,8 +25,8 @@ use super::{Computation, LoadError, LoadedModel, ModelRuntime, RunControl, RunEr
 pub use cause::Cause;
 pub use process::SUBCOMMAND;
 
-/// How long a process may take to load its model.
-const LOAD_PATIENCE: Duration = Duration::from_secs(600);
+/// How long a process may take to load its model: less than the keeper lets a job wait for it, so that what is told is that the process was silent.
+pub(crate) const LOAD_PATIENCE: Duration = Duration::from_secs(540);
 /// How long it may take to begin a computation or to save one: nothing is computed there.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 
