@@ -61,6 +61,9 @@ pub const MODEL_NODES_MAX: usize = 100_000;
 /// How deep a model's functions, and the graphs in their nodes, may be in each other: the runtime goes down by recursion, and some hundreds are more
 /// than a slot's stack holds.
 pub const MODEL_CALLS_DEPTH_MAX: usize = 64;
+/// How deep graphs in a model's nodes may be in each other, functions written out; models that do something have two or three. The runtime visits an inner
+/// graph again for each one around it: 30 of them keep it busy for ever, and a load heeds no stop.
+pub const MODEL_GRAPHS_DEPTH_MAX: usize = 8;
 /// Most tensors in one input.
 pub const TENSORS_MAX: usize = 64;
 /// Most texts in one input of a text model.

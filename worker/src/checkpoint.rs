@@ -2,7 +2,7 @@
 //! when one is due; it never reads or writes anything, and it never trusts what it decodes before its checksum.
 //!
 //! Layout, all numbers little-endian: the magic word, version u32, job (16 bytes), attempt u32, model and version (each length u32, UTF-8), SHA-256 of
-//! the model's files, SHA-256 of the input, done u64, total (1 byte whether known, u64), note (length u32, UTF-8), tensors
+//! the model's manifest, SHA-256 of the input, done u64, total (1 byte whether known, u64), note (length u32, UTF-8), tensors
 //! (`siding_core::tensor::binary`), SHA-256 of all before. Job and attempt make two checkpoints of different writers different bytes: blobs are named
 //! by their content, and removing one must not take another's away.
 
@@ -21,7 +21,7 @@ use siding_core::{
 use crate::runtime::{Progress, State};
 
 const MAGIC: &[u8; 8] = b"SIDINGCP";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes of the checksum at the end.
 const SUM: usize = 32;
 /// The time between two checkpoints is at least so many times what the last one took: all of them cost less than 1 % of the run.
@@ -39,8 +39,8 @@ pub struct Identity {
     pub model: ModelName,
     /// Its model's version.
     pub version: ModelVersion,
-    /// SHA-256 over the SHA-256s of the model's files, as the manifest states them.
-    pub files: [u8; 32],
+    /// SHA-256 of the manifest's text. It states the SHA-256s of all files, and everything else that a result follows from.
+    pub manifest: [u8; 32],
     /// SHA-256 of the input's JSON text.
     pub input: [u8; 32],
 }
@@ -49,12 +49,8 @@ impl Identity {
     /// Of a job with this input on the model of this manifest.
     #[must_use]
     pub fn new(job: JobId, manifest: &Manifest, input: &str) -> Self {
-        let mut files = Sha256::new();
-        for file in manifest.files() {
-            files.update(file.sha256);
-        }
         let (model, version) = (manifest.name.clone(), manifest.version.clone());
-        Self { job, model, version, files: files.finalize().into(), input: Sha256::digest(input).into() }
+        Self { job, model, version, manifest: manifest.sha256, input: Sha256::digest(input).into() }
     }
 }
 
@@ -88,7 +84,7 @@ pub fn encode(identity: &Identity, attempt: Attempt, progress: Progress, state: 
     bytes.extend(attempt.0.to_le_bytes());
     put_text(&mut bytes, identity.model.as_str());
     put_text(&mut bytes, identity.version.as_str());
-    bytes.extend(identity.files);
+    bytes.extend(identity.manifest);
     bytes.extend(identity.input);
     bytes.extend(progress.done.to_le_bytes());
     bytes.push(u8::from(progress.total.is_some()));
@@ -124,7 +120,7 @@ pub fn decode(bytes: &[u8], identity: &Identity) -> Result<(Progress, State), Re
     let ours = job == *identity.job.as_uuid().as_bytes()
         && model == identity.model.as_str()
         && version == identity.version.as_str()
-        && rest.fixed()? == identity.files
+        && rest.fixed()? == identity.manifest
         && rest.fixed()? == identity.input;
     if !ours {
         return Err(RestartReason::Foreign);
@@ -173,7 +169,7 @@ mod tests {
             job: JobId::generate(),
             model: "m".parse().expect("name"),
             version: "1".parse().expect("name"),
-            files: [1; 32],
+            manifest: [1; 32],
             input: [2; 32],
         }
     }
@@ -204,12 +200,22 @@ mod tests {
             ("job", Identity { job: JobId::generate(), ..own.clone() }),
             ("model", Identity { model: "n".parse().expect("name"), ..own.clone() }),
             ("version", Identity { version: "2".parse().expect("name"), ..own.clone() }),
-            ("files", Identity { files: [9; 32], ..own.clone() }),
+            ("manifest", Identity { manifest: [9; 32], ..own.clone() }),
             ("input", Identity { input: [9; 32], ..own.clone() }),
         ];
         for (what, other) in others {
             assert_eq!(decode(&bytes, &other), Err(RestartReason::Foreign), "another {what}");
         }
+    }
+
+    #[test]
+    fn a_manifest_that_says_anything_else_is_another_one() {
+        let text = "name = \"m\"\nversion = \"1\"\ndescription = \"\"\nlicense = \"\"\nsource = \"\"\nrunner = \"scripted\"\ncost = { base_ms = 1 }\n";
+        let job = JobId::generate();
+        let of = |text: &str| Identity::new(job, &Manifest::parse(text).expect("valid"), "{}");
+        let bytes = encode(&of(text), Attempt(1), Progress { done: 1, total: None }, &state());
+        decode(&bytes, &of(text)).expect("the same");
+        assert_eq!(decode(&bytes, &of(&text.replace("base_ms = 1", "base_ms = 2"))), Err(RestartReason::Foreign));
     }
 
     #[test]

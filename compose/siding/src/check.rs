@@ -41,7 +41,6 @@ const OFF_MAX: f64 = 2.0;
 #[must_use]
 pub fn check(model: &Model, runtime: &dyn ModelRuntime, control: &RunControl) -> Checked {
     let mut checked = Checked::of(model);
-    let before = resident_bytes();
     let started = Instant::now();
     let mut loaded = match runtime.load(model) {
         Ok(loaded) => loaded,
@@ -51,12 +50,12 @@ pub fn check(model: &Model, runtime: &dyn ModelRuntime, control: &RunControl) ->
         }
     };
     checked.load_ms = Some(millis(started.elapsed()));
-    checked.memory.loaded_bytes = grown(before);
+    checked.memory.loaded_bytes = resident_bytes();
     match example(&model.manifest, &mut checked.problems) {
         Some(example) => measure(&mut *loaded, &model.manifest, &example, control, &mut checked),
         None => return checked,
     }
-    checked.memory.ran_bytes = grown(before);
+    checked.memory.ran_bytes = resident_bytes();
     checked.cost = fit::line(&checked.runs).map(|(base_ms, per_unit_ms)| CheckedCost {
         base_ms,
         per_unit_ms,
@@ -93,7 +92,7 @@ fn example(manifest: &Manifest, problems: &mut Vec<String>) -> Option<String> {
 fn measure(loaded: &mut dyn LoadedModel, manifest: &Manifest, example: &str, control: &RunControl, checked: &mut Checked) {
     match measure_one(loaded, manifest, example, control) {
         Ok(run) => checked.runs.push(run),
-        Err(why) => return checked.problems.push(format!("the example: {why}")),
+        Err(error) => return checked.problems.push(format!("the example: {}", said(&error))),
     }
     let Some(growing) = grow::Growing::of(manifest, example, |input| size(manifest, input)) else {
         return checked.notes.push("nothing in the example makes its size larger: one size is measured".into());
@@ -115,19 +114,20 @@ fn measure(loaded: &mut dyn LoadedModel, manifest: &Manifest, example: &str, con
         }
         match measure_one(loaded, manifest, &larger, control) {
             Ok(run) => checked.runs.push(run),
-            Err(why) => return checked.notes.push(format!("an example {} times as large: {why}", factor / 2)),
+            Err(error) => {
+                // What crashes takes other jobs' time with it; all else is an answer that a larger input may get.
+                let crashed = matches!(error, RunError::Crashed(_));
+                let told = if crashed { &mut checked.problems } else { &mut checked.notes };
+                return told.push(format!("an example {} times as large: {}", factor / 2, said(&error)));
+            }
         }
     }
 }
 
-fn measure_one(loaded: &mut dyn LoadedModel, manifest: &Manifest, input: &str, control: &RunControl) -> Result<Run, String> {
+fn measure_one(loaded: &mut dyn LoadedModel, manifest: &Manifest, input: &str, control: &RunControl) -> Result<Run, RunError> {
     let mut run = || {
         let started = Instant::now();
-        match loaded.run(input, control) {
-            Ok(_) => Ok(millis(started.elapsed())),
-            Err(RunError::Stopped) => Err("did not end in time".to_owned()),
-            Err(error) => Err(error.to_string()),
-        }
+        loaded.run(input, control).map(|_| millis(started.elapsed()))
     };
     // The first run of a shape asks for memory and is not typical.
     run()?;
@@ -144,6 +144,13 @@ fn measure_one(loaded: &mut dyn LoadedModel, manifest: &Manifest, input: &str, c
         ms: median(times),
         expected_ms,
     })
+}
+
+fn said(error: &RunError) -> String {
+    match error {
+        RunError::Stopped => "did not end in time".into(),
+        error => error.to_string(),
+    }
 }
 
 /// The number that `[cost]` would multiply; `None` for an input that does not fit.
@@ -170,15 +177,12 @@ fn size_of(manifest: &Manifest) -> Option<SizeOf> {
     }
 }
 
-/// Memory of this process that is really there; `None` where the system does not tell.
+/// Memory that is really there of the process that this thread has started; `None` where there is none or the system does not tell.
 fn resident_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let children = fs::read_to_string("/proc/thread-self/children").ok()?;
+    let status = fs::read_to_string(format!("/proc/{}/status", children.split_whitespace().next()?)).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
-fn grown(before: Option<u64>) -> Option<u64> {
-    Some(resident_bytes()?.saturating_sub(before?))
 }
 
 fn millis(duration: Duration) -> f64 {

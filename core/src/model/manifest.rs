@@ -108,6 +108,8 @@ pub struct Manifest {
     pub cost: Cost,
     /// An input that fits, as JSON text.
     pub example: Option<String>,
+    /// SHA-256 of the text that it was parsed from: whatever is said otherwise, it is another one.
+    pub sha256: [u8; 32],
 }
 
 impl Manifest {

@@ -75,9 +75,13 @@ impl Tensor {
     /// (false, the empty string).
     ///
     /// # Errors
-    /// `Invalid` when there is no such axis.
+    /// `Invalid` when there is no such axis, and when it would have more elements than a tensor may have and than this one has.
     pub fn window(&self, axis: usize, start: i64, size: usize) -> Result<Self, Invalid> {
         let (outer, length, inner) = self.around(axis)?;
+        let max = crate::limits::TENSOR_ELEMENTS_MAX.max(self.data.len());
+        if outer.checked_mul(size).and_then(|rows| rows.checked_mul(inner)).is_none_or(|count| count > max) {
+            return Err(Invalid(format!("a window of {size} along axis {axis} of {:?} is too large", self.shape)));
+        }
         let data = map!(&self.data, elements => window(elements, [outer, length, inner], start, size));
         let mut shape = self.shape.clone();
         shape[axis] = size;
@@ -176,6 +180,9 @@ mod tests {
             assert_eq!(tensor.window(axis, start, size), Ok(expected), "{what}");
         }
         assert!(line.window(1, 0, 1).is_err());
+        for size in [usize::MAX, crate::limits::TENSOR_ELEMENTS_MAX / 2 + 1] {
+            assert!(table.window(1, 0, size).is_err(), "{size}");
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub struct Checked {
     pub problems: Vec<String>,
     /// What deserves a look and is not wrong.
     pub notes: Vec<String>,
-    /// How long it took to read, check and load it.
+    /// How long it took to start a process for it, and to read, check and load it there.
     pub load_ms: Option<f64>,
     /// What it took of memory.
     pub memory: Memory,
@@ -52,8 +52,8 @@ pub struct Checked {
     pub cost: Option<CheckedCost>,
 }
 
-/// By how much the process had grown; `None` where that was not told. Memory that an earlier model left is used again, so that only the first
-/// model's figures are its own.
+/// What is really in memory of the model's own process, the runtime's library and the program itself with it; `None` where the system does not tell, and of a
+/// model that has no process.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Memory {
     /// After loading.
@@ -118,6 +118,14 @@ impl Checked {
             runs: Vec::new(),
             cost: None,
         }
+    }
+}
+
+impl Checked {
+    /// A model whose check did not end, for this reason.
+    #[must_use]
+    pub fn given_up(model: &Model, why: String) -> Self {
+        Self { problems: vec![why], ..Self::of(model) }
     }
 }
 

@@ -1,5 +1,5 @@
 //! `siding models check`: which models are meant, how long each may take, and how the findings are printed. What is measured is decided in
-//! `check`; this never asks a server.
+//! `check`; this never asks a server, and never loads a model into its own process: it may be one that nobody knows yet.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,14 +14,18 @@ use siding_core::{
     model::repository::{Broken, Model, Repository},
     telemetry,
 };
-use siding_worker::runtime::{ModelRuntime, RunControl, Runtimes};
+use siding_worker::runtime::{ModelRuntime, RunControl};
 use tokio::sync::oneshot;
 
 use super::{args::CheckArgs, exit::Failed};
 use crate::{
     check::{Checked, Report, check},
     output::{Format, Output, Paint, Table, human},
+    process,
 };
+
+/// How long a model may take to end after it was told to stop, and then after its process was killed.
+const END_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Models and folders that are to be checked.
 #[derive(Debug, Default)]
@@ -35,12 +39,12 @@ pub async fn run(output: &Output, args: CheckArgs) -> Result<(), Failed> {
     telemetry::init_logs(telemetry::LogForm::Text, "error");
     let settings = Effective::load(&args.sources()).map_err(|error| Failed::Usage(error.to_string()))?.settings;
     let chosen = choose(&settings, &args.what)?;
-    let runtime: Arc<dyn ModelRuntime> = Arc::new(Runtimes::open(&settings.worker.onnxruntime, settings.worker.scripted));
+    let runtime: Arc<dyn ModelRuntime> = Arc::new(process::isolated(&settings));
     let patience = Duration::from_secs(args.seconds);
     let mut models = Vec::new();
     for model in chosen.models {
         output.note(&format!("checking {}/{}", model.manifest.name, model.manifest.version));
-        models.push(check_within(patience, model, runtime.clone()).await?);
+        models.push(check_within(patience, &model, runtime.clone()).await?);
     }
     let report = Report::new(models, &chosen.broken);
     match output.format {
@@ -54,21 +58,27 @@ pub async fn run(output: &Output, args: CheckArgs) -> Result<(), Failed> {
     }
 }
 
-/// Checks on a thread of its own, and stops what takes longer than `patience`.
-async fn check_within(patience: Duration, model: Arc<Model>, runtime: Arc<dyn ModelRuntime>) -> anyhow::Result<Checked> {
+/// Checks on a thread of its own. What takes longer than `patience` is told to stop, then its process is killed; what is not to be killed either, a
+/// model that is still being loaded, is given up, and its process ends with this one.
+async fn check_within(patience: Duration, model: &Arc<Model>, runtime: Arc<dyn ModelRuntime>) -> anyhow::Result<Checked> {
     let (drain, control) = (Drain::new(), Arc::new(RunControl::new(drop)));
     let (answer, mut answered) = oneshot::channel();
-    let of_thread = control.clone();
-    // Nobody waits for the answer only when this command has ended already.
-    drain.spawn_blocking(move || drop(answer.send(check(&model, &*runtime, &of_thread))));
-    let checked = match tokio::time::timeout(patience, &mut answered).await {
-        Ok(checked) => checked,
-        Err(_) => {
-            control.stop();
-            answered.await
-        }
-    };
-    checked.context("the check broke off")
+    let (of_thread, checked) = (control.clone(), model.clone());
+    // Nobody waits for the answer when it was given up, or when this command has ended already.
+    drain.spawn_blocking(move || drop(answer.send(check(&checked, &*runtime, &of_thread))));
+    let broke_off = "the check broke off";
+    if let Ok(checked) = tokio::time::timeout(patience, &mut answered).await {
+        return checked.context(broke_off);
+    }
+    control.stop();
+    if let Ok(checked) = tokio::time::timeout(END_PATIENCE, &mut answered).await {
+        return checked.context(broke_off);
+    }
+    control.kill();
+    match tokio::time::timeout(END_PATIENCE, answered).await {
+        Ok(checked) => checked.context(broke_off),
+        Err(_) => Ok(Checked::given_up(model, format!("does not stop: it is still being loaded after {patience:.0?}"))),
+    }
 }
 
 fn choose(settings: &Settings, what: &[String]) -> Result<Chosen, Failed> {
@@ -83,9 +93,12 @@ fn choose(settings: &Settings, what: &[String]) -> Result<Chosen, Failed> {
     let mut chosen = Chosen::default();
     if what.is_empty() {
         chosen.add(&configured()?, |_| true);
+        if chosen.len() == 0 {
+            return Err(Failed::Usage("the repository has no model".into()));
+        }
     }
     for what in what {
-        let folder = PathBuf::from(what);
+        let (before, folder) = (chosen.len(), PathBuf::from(what));
         // `spin` is a name even where a folder `spin` lies about; a path says that it is one.
         let is_path = what.starts_with(['.', '/']) || (folder.is_dir() && what.parse::<siding_core::id::ModelName>().is_err());
         match is_path {
@@ -95,12 +108,14 @@ fn choose(settings: &Settings, what: &[String]) -> Result<Chosen, Failed> {
             }
             true => chosen.add(&open(&folder)?, |_| true),
             false => {
-                let (before, of_model) = (chosen.len(), format!("{what}/"));
+                let of_model = format!("{what}/");
                 chosen.add(&configured()?, |place| place == what || place.starts_with(&of_model));
-                if chosen.len() == before {
-                    return Err(Failed::Usage(format!("the repository has no model {what}")));
-                }
             }
+        }
+        // What is empty is most likely another folder than the one that was meant.
+        if chosen.len() == before {
+            let where_not = if is_path { "there is no model in" } else { "the repository has no model" };
+            return Err(Failed::Usage(format!("{where_not} {what}")));
         }
     }
     Ok(chosen)

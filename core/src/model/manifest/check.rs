@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::Deserialize;
+use sha2::Sha256;
 
 use super::{CheckedFile, Cost, Manifest, ModelFile, Runner, SizeBy};
 use crate::{
@@ -192,6 +193,7 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Error> {
         stepped: raw.stepped,
         cost: raw.cost,
         example: raw.example.map(|example| example.input),
+        sha256: <Sha256 as sha2::Digest>::digest(text).into(),
     };
     check(&manifest).map_err(|detail| Error { place: None, detail })?;
     Ok(manifest)

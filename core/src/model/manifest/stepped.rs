@@ -222,15 +222,16 @@ impl Stepped {
 
     /// Every place that names the input as its own. A state may begin with what the prelude gives: that counts once.
     fn sources(&self, input: &str) -> impl Iterator<Item = Source> {
-        let of_form = match &self.form {
-            Form::Chunks(chunks) => (chunks.input == input).then_some(Source::Window),
-            Form::Count(count) => count.schedule.iter().any(|schedule| schedule.input == input).then_some(Source::Schedule),
-            Form::Until(until) => (until.tokens == input).then_some(Source::Tokens),
+        let (of_form, schedules) = match &self.form {
+            Form::Chunks(chunks) => ((chunks.input == input).then_some(Source::Window), &[][..]),
+            Form::Count(count) => (None, count.schedule.as_slice()),
+            Form::Until(until) => ((until.tokens == input).then_some(Source::Tokens), &[][..]),
         };
+        let scheduled = schedules.iter().filter(move |schedule| schedule.input == input).map(|_| Source::Schedule);
         let state = self.state.iter().filter(move |state| state.input == input).map(|_| Source::State);
         let constant = self.constants.get(input).map(|&number| Source::Constant(number));
         let from_prelude = self.is_given(input) && self.state.iter().all(|state| state.input != input);
-        of_form.into_iter().chain(state).chain(constant).chain(from_prelude.then_some(Source::Prelude))
+        of_form.into_iter().chain(scheduled).chain(state).chain(constant).chain(from_prelude.then_some(Source::Prelude))
     }
 
     /// Whether the prelude gives the loop's input of that name.

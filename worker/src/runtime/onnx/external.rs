@@ -5,12 +5,12 @@
 
 use std::str;
 
+use siding_core::limits;
+
 use super::protobuf::{Value, next};
 
-/// Deepest nesting of messages. A graph in an attribute of a node of a graph takes three, so this is eight graphs in each other, where models
-/// that do something have two or three. ONNX Runtime visits an inner graph again for each one around it: 30 of them keep it busy for ever, and a
-/// load heeds no stop.
-const DEPTH_MAX: usize = 2 + 8 * 3 + 3;
+/// Deepest nesting of messages: the model and its graph, three for each graph in an attribute of a node of a graph, and three for what is in the last one.
+const DEPTH_MAX: usize = 2 + limits::MODEL_GRAPHS_DEPTH_MAX * 3 + 3;
 
 /// One tensor's reference to external data.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! What the functions of an ONNX file come to: the runtime writes out every call when it loads a model, and thirty short functions that each call
-//! the one before twice are a billion nodes, and two thousand in a row are deeper than its stack. It decides which files are refused for that; it looks at names only.
+//! the one before twice are a billion nodes, two thousand in a row are deeper than its stack, and thirty that call each other in a branch are thirty graphs in each
+//! other. It decides which files are refused for that; it looks at names only, which is why no function may be given a graph: whoever names it would not show what it is.
 //!
 //! Field numbers as in `external`.
 
@@ -9,6 +10,8 @@ use siding_core::limits;
 
 use super::protobuf::{Value, next};
 
+const GIVEN_GRAPH: &str = "a function is given a graph";
+
 /// Domain and name of an operator or a function.
 type Name<'a> = (&'a [u8], &'a [u8]);
 
@@ -17,6 +20,8 @@ struct Call<'a> {
     name: Name<'a>,
     /// In how many graphs it is, one inside of the other; 1 for a node of the graph or the function itself.
     level: usize,
+    /// Whether it is given a graph.
+    is_given_graph: bool,
 }
 
 /// Everything that a graph or a function calls, graphs inside of it included.
@@ -28,29 +33,45 @@ struct Size {
     nodes: usize,
     /// How deep calls and graphs are in each other.
     depth: usize,
+    /// How deep graphs alone are in each other.
+    graphs: usize,
 }
 
-/// Refuses a file whose functions call each other without end, are more than `limits::MODEL_CALLS_DEPTH_MAX` deep in each other, or come to more
-/// than `limits::MODEL_NODES_MAX` nodes.
+impl Size {
+    /// Of an operator, or of nothing.
+    fn of_nodes(nodes: usize) -> Self {
+        Self { nodes, depth: 0, graphs: 0 }
+    }
+}
+
+/// Refuses a file whose functions call each other without end, are more than `limits::MODEL_CALLS_DEPTH_MAX` deep in each other, have more than
+/// `limits::MODEL_GRAPHS_DEPTH_MAX` graphs in each other, or come to more than `limits::MODEL_NODES_MAX` nodes; and one that is given a graph.
 pub(super) fn check(model: &[u8]) -> Result<(), &'static str> {
     let (main, functions) = parts(model)?;
     if functions.is_empty() {
         return Ok(());
     }
+    let given_graph = |call: &Call<'_>| call.is_given_graph && functions.contains_key(&call.name);
+    if main.iter().chain(functions.values().flatten()).any(given_graph) {
+        return Err(GIVEN_GRAPH);
+    }
     let sizes = sizes(&functions)?;
     match total(&main, &sizes) {
         Size { nodes, .. } if nodes > limits::MODEL_NODES_MAX => Err("its functions come to too many nodes"),
         Size { depth, .. } if depth > limits::MODEL_CALLS_DEPTH_MAX => Err("its functions call each other too deep"),
+        Size { graphs, .. } if graphs > limits::MODEL_GRAPHS_DEPTH_MAX => Err("its functions have graphs too deep in each other"),
         Size { .. } => Ok(()),
     }
 }
 
 /// What these calls come to.
 fn total(calls: &Calls<'_>, sizes: &HashMap<Name<'_>, Size>) -> Size {
-    calls.iter().fold(Size { nodes: 0, depth: 0 }, |total, call| {
-        let called = sizes.get(&call.name).copied().unwrap_or(Size { nodes: 1, depth: 0 });
+    calls.iter().fold(Size::of_nodes(0), |total, call| {
+        let called = sizes.get(&call.name).copied().unwrap_or(Size::of_nodes(1));
         let depth = called.depth.saturating_add(call.level);
-        Size { nodes: total.nodes.saturating_add(called.nodes), depth: total.depth.max(depth) }
+        // A node of the graph or the function itself is in no graph that counts.
+        let graphs = called.graphs.saturating_add(call.level - 1);
+        Size { nodes: total.nodes.saturating_add(called.nodes), depth: total.depth.max(depth), graphs: total.graphs.max(graphs) }
     })
 }
 
@@ -91,6 +112,8 @@ fn parts(mut model: &[u8]) -> Result<(Calls<'_>, HashMap<Name<'_>, Calls<'_>>), 
             (25, Value::Bytes(function)) => {
                 let name = name(function, Fields { domain: 10, name: 1 })?;
                 calls(function, 7, functions.entry(name).or_default())?;
+                // What it is given where a call gives it nothing.
+                inside(function, 11, |attribute| graphs(attribute, |_| Err(GIVEN_GRAPH)))?;
             }
             _ => {}
         }
@@ -104,19 +127,22 @@ fn calls<'a>(body: &'a [u8], nodes: u64, found: &mut Calls<'a>) -> Result<(), &'
     while let Some((mut graph, nodes, level)) = open.pop() {
         while let Some((number, value)) = next(&mut graph)? {
             let (true, Value::Bytes(node)) = (number == nodes, value) else { continue };
-            found.push(Call { name: name(node, Fields { domain: 7, name: 4 })?, level });
+            let before = open.len();
             inside(node, 5, |attribute| {
-                for graphs in [6, 11] {
-                    inside(attribute, graphs, |graph| {
-                        open.push((graph, 1, level + 1));
-                        Ok(())
-                    })?;
-                }
-                Ok(())
+                graphs(attribute, |graph| {
+                    open.push((graph, 1, level + 1));
+                    Ok(())
+                })
             })?;
+            found.push(Call { name: name(node, Fields { domain: 7, name: 4 })?, level, is_given_graph: open.len() > before });
         }
     }
     Ok(())
+}
+
+/// Calls `with` for each graph of an attribute.
+fn graphs<'a>(attribute: &'a [u8], mut with: impl FnMut(&'a [u8]) -> Result<(), &'static str>) -> Result<(), &'static str> {
+    [6, 11].into_iter().try_for_each(|field| inside(attribute, field, &mut with))
 }
 
 /// Calls `with` for each message under that field.
@@ -193,6 +219,19 @@ mod tests {
         // A function that calls itself in a graph of an attribute of a node.
         let in_graph = message(7, &[node(":If"), message(5, &message(6, &message(1, &node("f:a"))))].concat());
         let in_graph = message(25, &[message(1, b"a"), in_graph, message(10, b"f")].concat());
+        // Functions that each call the one before in a graph of a node.
+        let branches = |depth: usize| {
+            let mut functions = message(25, &[message(1, b"0"), message(7, &node(":Neg")), message(10, b"f")].concat());
+            for level in 1..depth {
+                let branch = message(5, &message(6, &message(1, &node(&names[level - 1]))));
+                let body = message(7, &[node(":If"), branch].concat());
+                functions.extend(message(25, &[message(1, &names[level].as_bytes()[2..]), body, message(10, b"f")].concat()));
+            }
+            [message(7, &message(1, &node(&names[depth - 1]))), functions].concat()
+        };
+        let function = message(25, &[message(1, b"a"), message(7, &node(":Neg")), message(10, b"f")].concat());
+        let with_graph = message(7, &message(1, &[node("f:a"), message(5, &message(6, &message(1, &node(":Neg"))))].concat()));
+        let by_default = message(25, &[message(1, b"b"), message(11, &message(11, b"")), message(10, b"f")].concat());
         let rows = [
             ("no function", file(":Neg", &[]), Ok(())),
             ("one", file("f:a", &[("a", &[":Neg"])]), Ok(())),
@@ -206,6 +245,10 @@ mod tests {
             ("ninety levels of two calls", levels(90, 2), many),
             ("thirty levels of one call", levels(30, 1), Ok(())),
             ("ninety levels of one call", levels(90, 1), deep),
+            ("branches eight deep", branches(9), Ok(())),
+            ("branches nine deep", branches(10), Err("its functions have graphs too deep in each other")),
+            ("a call with a graph", [with_graph, function.clone()].concat(), Err(GIVEN_GRAPH)),
+            ("a graph where a call gives none", [file("f:a", &[]), function, by_default].concat(), Err(GIVEN_GRAPH)),
             ("no message", vec![7 << 3 | 2, 100], Err("it ends in the middle of a field")),
         ];
         for (what, bytes, expected) in rows {

@@ -120,7 +120,7 @@ fn begin(shared: &Arc<Shared>, input: &str) -> Result<Job, RunError> {
 /// Puts everything that is known before the first run where it belongs.
 fn place(job: &mut Job, tensors: Tensors) -> Result<(), RunError> {
     let shared = job.shared.clone();
-    let too_large = |spec: &TensorSpec| RunError::BadInput(format!("{} would have too many elements", spec.name));
+    job.shapes = shapes(&shared.manifest, &shared.stepped, &job.symbols, job.lead.len())?;
     for state in &shared.stepped.state {
         let Some(spec) = shared.manifest.inputs.iter().find(|spec| spec.name == state.input) else { continue };
         let first = if shared.stepped.is_given(&state.input) {
@@ -146,17 +146,37 @@ fn place(job: &mut Job, tensors: Tensors) -> Result<(), RunError> {
         if !shared.manifest.inputs.iter().any(|spec| spec.name == name) {
             continue;
         }
-        // What the loop is given afresh changes from run to run; by the rest it is known whether the next job looks alike.
         match shared.stepped.source(&name) {
             Source::Window => job.sequence = Some(tensor),
             Source::Caller => {
-                job.shapes.push(tensor.shape().to_vec());
                 job.fixed.push((name, values::input(tensor).map_err(|error| RunError::BadInput(said(&error)))?));
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// The shapes of what the first run is given, and so of all runs: by them it is known whether the next job looks alike. A schedule and a constant follow from the
+/// others, and what the prelude gives from what it was given.
+fn shapes(manifest: &Manifest, stepped: &Stepped, symbols: &Symbols, lead: usize) -> Result<Vec<Vec<usize>>, RunError> {
+    let mut shapes = Vec::new();
+    for spec in &manifest.inputs {
+        match stepped.source(&spec.name) {
+            Source::Tokens => shapes.push(vec![1, lead]),
+            Source::State if stepped.is_given(&spec.name) => {}
+            Source::Window | Source::Caller | Source::State => {
+                let grows = stepped.state.iter().find(|state| state.input == spec.name).and_then(|state| state.grows);
+                shapes.push(symbols.shape(spec, grows).ok_or_else(|| too_large(spec))?);
+            }
+            Source::Schedule | Source::Constant(_) | Source::Prelude => {}
+        }
+    }
+    Ok(shapes)
+}
+
+fn too_large(spec: &TensorSpec) -> RunError {
+    RunError::BadInput(format!("{} would have too many elements", spec.name))
 }
 
 /// A value of one number.
@@ -197,6 +217,58 @@ impl Tokens {
         match shared.stepped.prompted() {
             Some(_) => Self { prompt, lead: until.start.clone() },
             None => Self { prompt: Vec::new(), lead: [until.start.clone(), prompt].concat() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn manifest(inputs: &str, outputs: &str, stepped: &str) -> Manifest {
+        let text = format!(
+            "name = \"m\"\nversion = \"1\"\ndescription = \"\"\nlicense = \"\"\nsource = \"\"\nrunner = \"stepped\"\ncost = {{ base_ms = 1 }}\n\
+             inputs = [{inputs}]\noutputs = [{outputs}]\nfile = {{ path = \"model.onnx\", sha256 = \"{DIGEST}\" }}\n[stepped]\n{stepped}"
+        );
+        Manifest::parse(&text).expect("valid")
+    }
+
+    fn tensor(name: &str, shape: &str) -> String {
+        let datatype = if name == "ids" { "INT64" } else { "FP32" };
+        format!("{{ name = \"{name}\", datatype = \"{datatype}\", shape = {shape} }},")
+    }
+
+    #[test]
+    fn jobs_whose_runs_look_alike_are_known_by_what_the_caller_gives_and_windows_have_a_bound() {
+        let windows = manifest(
+            &(tensor("x", "[\"b\", 44100]") + &tensor("h", "[\"b\", 2]")),
+            &(tensor("y", "[\"b\", 1]") + &tensor("g", "[\"b\", 2]")),
+            "chunks = { input = \"x\", axis = 1, hop = 44100 }\nstate = [{ input = \"h\", output = \"g\" }]\ncollect = [{ output = \"y\", along = 1 }]",
+        );
+        let tokens = manifest(
+            &(tensor("ids", "[1, \"n\"]") + &tensor("past", "[1, \"p\"]")),
+            &(tensor("logits", "[1, 300]") + &tensor("present", "[1, \"q\"]")),
+            "until = { tokens = \"ids\", feed = \"new\", logits = \"logits\", stop = [0], tokens_max = 8, prompt = { input = \"ids\", before = [1], tokens_max = 5 } }\n\
+             state = [{ input = \"past\", output = \"present\", grows = 1 }]",
+        );
+        let batch = |size: usize| {
+            let mut symbols = Symbols::default();
+            symbols.note(&windows.inputs[0], &[size, 44100]).expect("the first");
+            symbols
+        };
+        let rows = [
+            ("one row", &windows, batch(1), 0, Some(vec![vec![1, 44100], vec![1, 2]])),
+            ("three rows", &windows, batch(3), 0, Some(vec![vec![3, 44100], vec![3, 2]])),
+            ("a million rows", &windows, batch(1_000_000), 0, None),
+            ("a prompt", &tokens, Symbols::default(), 4, Some(vec![vec![1, 4], vec![1, 0]])),
+        ];
+        for (what, manifest, symbols, lead, expected) in rows {
+            let stepped = manifest.stepped.as_ref().expect("stepped");
+            let found = shapes(manifest, stepped, &symbols, lead);
+            let refused = matches!(&found, Err(RunError::BadInput(why)) if why == "x would have too many elements");
+            assert!(found.as_ref().ok() == expected.as_ref() && (expected.is_some() || refused), "{what}: {found:?}");
         }
     }
 }

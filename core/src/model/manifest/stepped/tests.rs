@@ -87,6 +87,7 @@ fn a_loop_that_breaks_a_rule_is_refused_with_its_key() {
         (chunks, "collect = [{ output = \"y\", along = 1 }]", "", "stepped.collect: is needed"),
         (count, "steps = 2", "steps = 6", "stepped.count: steps"),
         (count, "steps_max = 5", "steps_max = 5000000", "stepped.count: steps"),
+        (count, "rho = 7 }]", "rho = 7 }, { input = \"s\", from = 1, to = 0 }]", "the input s has more than one source"),
         (count, "from = 80", "from = -1", "-1 is too large, or not positive"),
         (count, "rho = 7", "rho = 0", "stepped.count.schedule.rho"),
         (count, "noise = \"s\"", "noise = \"how\"", "noise: must name a schedule"),

@@ -9,6 +9,9 @@ use siding_core::{
 
 use crate::runtime::{RunControl, RunError, RunReport};
 
+/// Most elements of what is collected: each is at least one digit and a comma of the text that it becomes.
+pub(super) const ELEMENTS_MAX: usize = limits::OUTPUT_BYTES_MAX / 2;
+
 /// One output on its way.
 #[derive(Debug, Clone)]
 pub(super) struct Collected {
@@ -52,10 +55,9 @@ impl Collected {
         } else {
             tensor.window(axis, i64::try_from(trim).unwrap_or(i64::MAX), kept).map_err(|e| failed(&e))?
         };
-        // Each element is at least one digit and a comma of the text that it becomes.
-        let bytes = 2 * (piece.data().len() + self.tensor.as_ref().map_or(0, |tensor| tensor.data().len()));
-        if bytes > limits::OUTPUT_BYTES_MAX {
-            return Err(RunError::OutputTooLarge { bytes, max: limits::OUTPUT_BYTES_MAX });
+        let elements = piece.data().len() + self.tensor.as_ref().map_or(0, |tensor| tensor.data().len());
+        if elements > ELEMENTS_MAX {
+            return Err(RunError::OutputTooLarge { bytes: 2 * elements, max: limits::OUTPUT_BYTES_MAX });
         }
         match &mut self.tensor {
             Some(tensor) => tensor.append(axis, piece).map_err(|error| failed(&error)),

@@ -8,7 +8,7 @@ use siding_core::{
     tensor::{Dim, Tensor, TensorSpec, Tensors},
 };
 
-use super::{job::Job, values};
+use super::{collected, job::Job, values};
 use crate::runtime::State;
 
 const STATE: &str = "state ";
@@ -93,7 +93,9 @@ fn tensors(job: &mut Job, tensors: Tensors) -> Result<(), String> {
         let as_begun = |axis: usize, size: usize| {
             state.grows == Some(axis) || shape.as_ref().is_none_or(|shape| shape.get(axis) == Some(&size))
         };
-        if !fits(tensor, spec) || !tensor.shape().iter().enumerate().all(|(axis, &size)| as_begun(axis, size)) {
+        if !fits(tensor, spec, limits::TENSOR_ELEMENTS_MAX)
+            || !tensor.shape().iter().enumerate().all(|(axis, &size)| as_begun(axis, size))
+        {
             return Err(format!(
                 "{name} is {} {:?}; the model takes {} {}",
                 tensor.data().datatype(),
@@ -111,7 +113,7 @@ fn tensors(job: &mut Job, tensors: Tensors) -> Result<(), String> {
         if let Some(dim) = collected.along().and_then(|axis| spec.shape.get_mut(axis)) {
             *dim = Dim::Symbol("joined".into());
         }
-        if !fits(tensor, &spec) {
+        if !fits(tensor, &spec, collected::ELEMENTS_MAX) {
             return Err(format!("{name} is {} {:?}", tensor.data().datatype(), tensor.shape()));
         }
         collected.tensor = Some(tensor.clone());
@@ -119,10 +121,36 @@ fn tensors(job: &mut Job, tensors: Tensors) -> Result<(), String> {
     Ok(())
 }
 
-fn fits(tensor: &Tensor, spec: &TensorSpec) -> bool {
+fn fits(tensor: &Tensor, spec: &TensorSpec, elements_max: usize) -> bool {
     let fixed = |(dim, size): (&Dim, &usize)| !matches!(dim, Dim::Fixed(fixed) if fixed != size);
     tensor.data().datatype() == spec.datatype
-        && tensor.data().len() <= limits::TENSOR_ELEMENTS_MAX
+        && tensor.data().len() <= elements_max
         && tensor.shape().len() == spec.shape.len()
         && spec.shape.iter().zip(tensor.shape()).all(fixed)
+}
+
+#[cfg(test)]
+mod tests {
+    use siding_core::{
+        model::manifest::stepped::Collect,
+        tensor::{Datatype, TensorData},
+    };
+
+    use super::*;
+    use crate::runtime::RunError;
+
+    #[test]
+    fn whatever_is_collected_can_be_gone_on_from() {
+        let spec = TensorSpec { name: "y".into(), datatype: Datatype::Uint8, shape: vec![Dim::Symbol("joined".into())] };
+        let mut all =
+            collected::Collected::new(&spec, &Collect { output: spec.name.clone(), along: Some(0), trim: 0, rate: None });
+        let piece = |count: usize| Tensor::new(vec![count], TensorData::Uint8(vec![0; count])).expect("fits");
+        // More than a tensor of an input may have.
+        for count in [limits::TENSOR_ELEMENTS_MAX, collected::ELEMENTS_MAX - limits::TENSOR_ELEMENTS_MAX] {
+            all.take(piece(count)).expect("so much may be collected");
+            let tensor = all.tensor.as_ref().expect("taken");
+            assert!(fits(tensor, &spec, collected::ELEMENTS_MAX), "{} elements", tensor.data().len());
+        }
+        assert!(matches!(all.take(piece(1)), Err(RunError::OutputTooLarge { .. })));
+    }
 }
