@@ -170,7 +170,47 @@ async fn a_run_that_ignores_its_stop_costs_its_slot_and_no_further_attempt(profi
     system.finish().await;
 }
 
+/// A runtime whose loads take until they are let go.
+struct Slow(Arc<(Mutex<bool>, Condvar)>);
+
+impl ModelRuntime for Slow {
+    fn report(&self) -> RuntimeReport {
+        Scripted::new().report()
+    }
+
+    fn load(&self, model: &Model) -> Result<Box<dyn LoadedModel>, LoadError> {
+        let held = self.0.0.lock().expect("no panic under this lock");
+        drop(self.0.1.wait_while(held, |let_go| !*let_go).expect("no panic under this lock"));
+        Scripted::new().load(model)
+    }
+}
+
+async fn a_stop_that_meets_a_load_is_told_as_one_before_the_start(profile: Profile) {
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let mut options = Options { runtime: Arc::new(Slow(gate.clone())), ..Options::on(profile) };
+    options.settings.worker.stop_patience_ms = 300;
+    options.settings.worker.drain_ms = 100;
+    let mut system = TestSystem::start_with(options).await;
+    let noop = Submission::new("scripted", &json!({"op": "noop"})).expect("json").with_attempts_max(1);
+    let (cancelled, drained) = (system.submit_as(&noop).await, system.submit_as(&noop).await);
+    system.in_state(cancelled, State::Running).await;
+    system.in_state(drained, State::Running).await;
+    system.client.cancel(client_id(cancelled)).await.expect("accepted");
+    let ended = system.ended(cancelled).await;
+    assert_eq!((ended.state, ended.canceled.expect("it is told").met), (State::Canceled, CancelMet::NotStarted));
+    let worker = system.services().take_worker().expect("there is a worker");
+    worker.stop().await.expect_err("two slots hang in their loads");
+    let handed_back = system.job(drained).await;
+    assert_eq!((handed_back.state, handed_back.failures), (State::Queued, 0), "its only attempt is not used up");
+    *gate.0.lock().expect("no panic under this lock") = true;
+    gate.1.notify_all();
+    system.start_worker();
+    assert_eq!(system.ended(drained).await.state, State::Succeeded);
+    system.finish().await;
+}
+
 siding_tests::on_every_profile!(
+    a_stop_that_meets_a_load_is_told_as_one_before_the_start,
     cancelling_a_running_job_stops_its_computation,
     cancelling_a_queued_job_ends_it_at_once_and_a_second_cancel_changes_nothing,
     a_cancelled_job_whose_cancel_hint_is_lost_is_stopped_when_its_lease_is_extended,
