@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 use siding_core::{
-    model::{locate, repository::Model},
+    model::{locate, manifest::Manifest, repository::Model},
     tensor::Tensors,
 };
 use siding_worker::runtime::{LoadedModel, ModelRuntime, RunControl, RunError, RunReport, State, Step, onnx::Onnx};
@@ -160,6 +160,26 @@ fn a_cache_that_grows_gives_what_all_tokens_at_once_give() {
     let reference = &reference()["babble"];
     let output = answer(&mut *loaded, &json!({ "text": reference["text"], "tokens_max": 24 }));
     assert_eq!(output["tokens"], reference["tokens"]);
+}
+
+/// The lane is chosen by the number of runs, so nothing else that a caller says may make a run longer.
+#[test]
+fn a_job_of_a_committed_model_is_as_long_as_its_number_of_runs_says() {
+    let rows = [
+        (include_str!("../../../worker/models/terrain/1/model.toml"), "difficulty", vec![1], 5.0),
+        (include_str!("../../../worker/models/silero-vad/1/model.toml"), "input", vec![1, 1024], 2.0),
+        (include_str!("../../../worker/models/basic-pitch/1/model.toml"), "serving_default_input_2:0", vec![1, 8, 1], 1.0),
+    ];
+    for (manifest, input, mut shape, runs) in rows {
+        let manifest = Manifest::parse(manifest).expect("committed");
+        let size = |shape: &[usize]| {
+            let given = tensor(shape, &vec![0.5; shape.iter().product()]);
+            manifest.check_input(&json!({ input: given }).to_string())
+        };
+        assert_eq!(size(&shape), Ok(runs), "{}", manifest.name);
+        shape[0] = 1024;
+        assert!(size(&shape).is_err(), "{}: many at once", manifest.name);
+    }
 }
 
 /// What every form is shown with.

@@ -1,5 +1,5 @@
-//! One job's computation as a row of steps. Between two of them nothing runs: there its progress is told, it can be stopped, its state
-//! can be saved, and its slot may do something else. It decides nothing about when any of that happens.
+//! One job's computation as a row of steps. Between two of them nothing runs: there its progress is told, it can be stopped and its state
+//! can be saved. It decides nothing about when any of that happens; its slot makes its steps one after another and does nothing else meanwhile.
 
 use siding_core::tensor::Tensors;
 

@@ -24,7 +24,15 @@ use crate::{
     process,
 };
 
-/// How long a model may take to end after it was told to stop, and then after its process was killed.
+/// How long a model is waited for.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// To be checked.
+    check: Duration,
+    /// To end after it was told to stop, and then after its process was killed.
+    end: Duration,
+}
+
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Models and folders that are to be checked.
@@ -40,7 +48,7 @@ pub async fn run(output: &Output, args: CheckArgs) -> Result<(), Failed> {
     let settings = Effective::load(&args.sources()).map_err(|error| Failed::Usage(error.to_string()))?.settings;
     let chosen = choose(&settings, &args.what)?;
     let runtime: Arc<dyn ModelRuntime> = Arc::new(process::isolated(&settings));
-    let patience = Duration::from_secs(args.seconds);
+    let patience = Patience { check: Duration::from_secs(args.seconds), end: END_PATIENCE };
     let mut models = Vec::new();
     for model in chosen.models {
         output.note(&format!("checking {}/{}", model.manifest.name, model.manifest.version));
@@ -58,26 +66,26 @@ pub async fn run(output: &Output, args: CheckArgs) -> Result<(), Failed> {
     }
 }
 
-/// Checks on a thread of its own. What takes longer than `patience` is told to stop, then its process is killed; what is not to be killed either, a
+/// Checks on a thread of its own. What takes longer is told to stop, then its process is killed; what is not to be killed either, a
 /// model that is still being loaded, is given up, and its process ends with this one.
-async fn check_within(patience: Duration, model: &Arc<Model>, runtime: Arc<dyn ModelRuntime>) -> anyhow::Result<Checked> {
+async fn check_within(patience: Patience, model: &Arc<Model>, runtime: Arc<dyn ModelRuntime>) -> anyhow::Result<Checked> {
     let (drain, control) = (Drain::new(), Arc::new(RunControl::new(drop)));
     let (answer, mut answered) = oneshot::channel();
     let (of_thread, checked) = (control.clone(), model.clone());
     // Nobody waits for the answer when it was given up, or when this command has ended already.
     drain.spawn_blocking(move || drop(answer.send(check(&checked, &*runtime, &of_thread))));
     let broke_off = "the check broke off";
-    if let Ok(checked) = tokio::time::timeout(patience, &mut answered).await {
+    if let Ok(checked) = tokio::time::timeout(patience.check, &mut answered).await {
         return checked.context(broke_off);
     }
     control.stop();
-    if let Ok(checked) = tokio::time::timeout(END_PATIENCE, &mut answered).await {
+    if let Ok(checked) = tokio::time::timeout(patience.end, &mut answered).await {
         return checked.context(broke_off);
     }
     control.kill();
-    match tokio::time::timeout(END_PATIENCE, answered).await {
+    match tokio::time::timeout(patience.end, answered).await {
         Ok(checked) => checked.context(broke_off),
-        Err(_) => Ok(Checked::given_up(model, format!("does not stop: it is still being loaded after {patience:.0?}"))),
+        Err(_) => Ok(Checked::given_up(model, format!("does not stop: it is still being loaded after {:.0?}", patience.check))),
     }
 }
 
@@ -185,4 +193,40 @@ fn print(output: &Output, report: &Report) -> Result<(), Failed> {
 
 fn time(ms: f64) -> String {
     if ms < 1.0 { format!("{:.0} us", ms * 1e3) } else { human::duration(ms) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, mpsc};
+
+    use siding_core::model::manifest::Manifest;
+    use siding_worker::runtime::{LoadError, LoadedModel, RuntimeReport, scripted::Scripted};
+
+    use super::*;
+
+    /// Its loads wait for whoever holds the other end.
+    struct Stuck(Mutex<mpsc::Receiver<()>>);
+
+    impl ModelRuntime for Stuck {
+        fn report(&self) -> RuntimeReport {
+            Scripted::new().report()
+        }
+
+        fn load(&self, model: &Model) -> Result<Box<dyn LoadedModel>, LoadError> {
+            let ended = self.0.lock().expect("one load").recv();
+            Err(LoadError::new(model, format!("{ended:?}")))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_model_that_is_loaded_for_ever_is_given_up_and_told_of() {
+        let text = "name = \"m\"\nversion = \"1\"\ndescription = \"\"\nlicense = \"\"\nsource = \"\"\nrunner = \"scripted\"\n\
+                    cost = { base_ms = 1 }\n";
+        let model = Arc::new(Model::in_folder(Manifest::parse(text).expect("valid"), PathBuf::new()));
+        let (held, waited_for) = mpsc::channel();
+        let patience = Patience { check: Duration::from_millis(20), end: Duration::from_millis(1) };
+        let found = check_within(patience, &model, Arc::new(Stuck(Mutex::new(waited_for)))).await.expect("an answer");
+        assert_eq!(found.problems, ["does not stop: it is still being loaded after 20ms"]);
+        drop(held);
+    }
 }

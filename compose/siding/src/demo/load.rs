@@ -101,8 +101,8 @@ pub async fn run(
     let client = Client::new(&server.url)?;
     check_models(&client).await?;
     // The hint is what was just measured here; without it, the manifest's cost (of another machine) would choose the lane.
-    let (steps, landscapes) = long::shape_for(target, long::measure_step(&client).await?);
-    let job = client.submit(&long::submission(steps, landscapes)?.expecting(target)).await?;
+    let steps = long::steps_for(target, long::measure_step(&client).await?);
+    let job = client.submit(&long::submission(steps)?.expecting(target)).await?;
     let expected = human::duration(job.estimate.p50_ms);
     output.line(&format!(
         "Long job {}: {}, a landscape out of noise in {steps} steps, expected {expected}, lane {}.",

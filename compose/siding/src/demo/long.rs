@@ -13,41 +13,26 @@ pub const TERRAIN: &str = "terrain";
 /// Fewest steps, so that there is something to resume.
 const STEPS_MIN: u64 = 8;
 /// Most steps that its manifest allows.
-const STEPS_MAX: u64 = 50;
-/// Most landscapes at once: each takes its memory.
-const LANDSCAPES_MAX: f64 = 8.0;
+const STEPS_MAX: u64 = 400;
 /// What all its draws depend on.
 const SEED: u64 = 42;
 
-/// A submission of so many steps for so many landscapes at once.
-pub fn submission(steps: u64, landscapes: usize) -> Result<Submission, Failed> {
-    let difficulty = vec![0.7_f32; landscapes];
+/// A submission of so many steps.
+pub fn submission(steps: u64) -> Result<Submission, Failed> {
     let input = serde_json::json!({
         "steps": steps,
         "seed": SEED,
-        "difficulty": {"shape": [landscapes], "data": difficulty},
+        "difficulty": {"shape": [1], "data": [0.7]},
     });
     Ok(Submission::new(TERRAIN, &input)?)
 }
 
-/// How many steps for how many landscapes take about `target`, when one step for one takes `step`.
-pub fn shape_for(target: Duration, step: Duration) -> (u64, usize) {
+/// How many steps take about `target`, when one takes `step`.
+pub fn steps_for(target: Duration, step: Duration) -> u64 {
     let steps = target.as_secs_f64() / step.as_secs_f64().max(1e-3);
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a few hundred steps"
-    )]
-    let landscapes = (steps / STEPS_MAX as f64).ceil().clamp(1.0, LANDSCAPES_MAX) as usize;
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a few hundred steps"
-    )]
-    let each = (steps / landscapes as f64).round() as u64;
-    (each.clamp(STEPS_MIN, STEPS_MAX), landscapes)
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole thousands at the most, and none below 0")]
+    let steps = steps.round() as u64;
+    steps.clamp(STEPS_MIN, STEPS_MAX)
 }
 
 /// Makes one landscape and says how long one step took.
@@ -56,7 +41,7 @@ pub async fn measure_step(client: &Client) -> Result<Duration, Failed> {
     let mut step = Duration::ZERO;
     // The first one also loads the model.
     for steps in [1, STEPS] {
-        let job = client.submit(&submission(steps, 1)?).await?;
+        let job = client.submit(&submission(steps)?).await?;
         let ended = tokio::time::timeout(PATIENCE, client.wait(job.id)).await;
         let job = ended.map_err(|_| failed("the first landscape was not made"))??;
         Failed::unless_succeeded(&job)?;
@@ -164,14 +149,15 @@ mod tests {
     fn a_long_job_has_as_many_steps_as_its_time_allows_and_its_manifest_takes() {
         let secs = Duration::from_secs;
         let rows = [
-            (secs(16), Duration::from_millis(320), (50, 1)),
-            (secs(16), secs(1), (16, 1)),
-            (secs(16), secs(10), (8, 1)),
-            (secs(60), Duration::from_millis(320), (47, 4)),
-            (secs(16), Duration::ZERO, (50, 8)),
+            (secs(16), Duration::from_millis(320), 50),
+            (secs(16), secs(1), 16),
+            (secs(16), secs(10), 8),
+            (secs(60), Duration::from_millis(320), 188),
+            (secs(200), Duration::from_millis(320), 400),
+            (secs(16), Duration::ZERO, 400),
         ];
         for (target, step, expected) in rows {
-            assert_eq!(shape_for(target, step), expected, "{target:?} {step:?}");
+            assert_eq!(steps_for(target, step), expected, "{target:?} {step:?}");
         }
     }
 }

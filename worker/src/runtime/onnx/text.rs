@@ -1,5 +1,5 @@
 //! The runner `text`: texts in, embeddings or labels out. A job's texts run in micro-batches, one a step, so that a job of a thousand texts is
-//! told about, stopped and put aside like any long one. It decides the order of the work; that order follows from the input alone, so
+//! told about, stopped and saved like any long one. It decides the order of the work; that order follows from the input alone, so
 //! that a computation that goes on from a saved state comes to the identical result.
 
 mod output;
