@@ -10,15 +10,17 @@ use siding_core::{
     job::{CancelMet, State},
     model::repository::Model,
 };
-use siding_tests::harness::{Options, Profile, TestSystem};
+use siding_tests::harness::{Options, Profile, TestSystem, eventually};
 use siding_worker::runtime::{
-    Computation, LoadError, LoadedModel, ModelRuntime, Progress, RunControl, RunError, RuntimeReport, State as SavedState, Step,
-    scripted::Scripted,
+    Computation, LoadError, LoadedModel, ModelRuntime, Progress, RunControl, RunError, RunReport, RuntimeReport,
+    State as SavedState, Step, scripted::Scripted,
 };
 
 /// How the runs of a runtime behave once they are told to stop.
 #[derive(Clone, Copy)]
 enum Manners {
+    /// The step ends at once, and says that it was stopped.
+    HearsItsStop,
     /// The step ends as it would have, soon.
     FinishesItsStep,
     /// The step goes on until it is killed, and then breaks.
@@ -57,7 +59,13 @@ impl Computation for Mannered {
             let shut = gate.0.lock().expect("no panic under this lock");
             drop(gate.1.wait_while(shut, |open| !*open).expect("no panic under this lock"));
         };
+        // For whoever waits for the moment from which on it computes.
+        control.report(RunReport::Output("0".into()));
         match self.0 {
+            Manners::HearsItsStop => {
+                control.interruptible(open, wait);
+                Err(RunError::Stopped)
+            }
             Manners::FinishesItsStep => {
                 control.interruptible(open, wait);
                 Ok(Step::More(Progress { done: 1, total: None }))
@@ -74,12 +82,16 @@ impl Computation for Mannered {
     }
 }
 
-async fn met_in(runtime: Arc<dyn ModelRuntime>, profile: Profile, expected: CancelMet) {
-    let mut options = Options { runtime, ..Options::on(profile) };
+async fn met_in(manners: Manners, profile: Profile, expected: CancelMet) {
+    let mut options = Options { runtime: Arc::new(Mannered(manners)), ..Options::on(profile) };
     options.settings.worker.stop_patience_ms = 300;
     let system = TestSystem::start_with(options).await;
     let job = system.submit("scripted", json!({"op": "hang"})).await;
-    system.in_state(job, State::Running).await;
+    eventually("it computes", TestSystem::patience(), || async {
+        let kinds = system.event_kinds(job).await;
+        if kinds.contains(&"output") { Ok(()) } else { Err(format!("{kinds:?}")) }
+    })
+    .await;
     let id = job.to_string().parse().expect("one id, one spelling");
     system.client.cancel(id).await.expect("accepted");
     let ended = system.ended(job).await;
@@ -92,15 +104,15 @@ async fn met_in(runtime: Arc<dyn ModelRuntime>, profile: Profile, expected: Canc
 }
 
 async fn a_cancel_that_meets_a_step_is_heeded_inside_of_it(profile: Profile) {
-    met_in(Arc::new(Scripted::new()), profile, CancelMet::InsideRun).await;
+    met_in(Manners::HearsItsStop, profile, CancelMet::InsideRun).await;
 }
 
 async fn a_cancel_that_a_step_does_not_hear_is_heeded_behind_it(profile: Profile) {
-    met_in(Arc::new(Mannered(Manners::FinishesItsStep)), profile, CancelMet::BetweenSteps).await;
+    met_in(Manners::FinishesItsStep, profile, CancelMet::BetweenSteps).await;
 }
 
 async fn a_run_that_does_not_heed_its_cancel_is_killed_where_it_can_be(profile: Profile) {
-    met_in(Arc::new(Mannered(Manners::GoesOnUntilKilled)), profile, CancelMet::Killed).await;
+    met_in(Manners::GoesOnUntilKilled, profile, CancelMet::Killed).await;
 }
 
 siding_tests::on_every_profile!(
