@@ -37,17 +37,22 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(30);
 const ROOM_LOOK: Duration = Duration::from_millis(100);
 
 /// Why there is no copy for a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotLoaded {
     /// It cannot be loaded here, in words for the caller of the job.
+    #[error("{0}")]
     Refused(String),
     /// It has crashed too often, and is not loaded for so long.
+    #[error("it has crashed too often and is not loaded for {0:.0?}")]
     Resting(Duration),
     /// Its process crashed while it was loaded.
+    #[error("its process {0}")]
     Crashed(Cause),
     /// Runs of other models hold all of the memory, and go on to.
+    #[error("runs of other models hold all of the memory")]
     NoRoom,
     /// The run was stopped before its model was there.
+    #[error("it was stopped before it was loaded")]
     Stopped,
 }
 

@@ -1,5 +1,6 @@
 //! Warming up: the models that a worker loads, and runs once on their examples, before it takes work. It decides which versions a setting means;
-//! what cannot be warmed is told and holds up nobody.
+//! what cannot be warmed is told and holds up nobody. A model that hangs in native code of this very process does (readiness says no until the process
+//! is started anew without it): versions that are not trusted hang in processes of their own, which are killed.
 
 use std::sync::{
     Arc,

@@ -1,5 +1,6 @@
 //! Loading copies ahead of any job, and running each once on its manifest's example. It decides when that ends early: a worker that stops waits for
-//! no example, and one that panics or hangs costs its copy and nothing else. It never evicts anything.
+//! no example, and one that panics or hangs costs its copy and nothing else, with one exception: what hangs in native code of this very process cannot
+//! be ended, and holds whoever waits for the warm-up. It never evicts anything.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -53,7 +54,7 @@ impl LoadedModels {
     }
 
     fn warm_one(&self, drain: &Drain, version: &Arc<Model>, room: Room) -> Result<Loaded, String> {
-        let mut loaded = self.load(version, room).map_err(|not_loaded| format!("{not_loaded:?}"))?;
+        let mut loaded = self.load(version, room).map_err(|not_loaded| not_loaded.to_string())?;
         if let Some(example) = &version.manifest.example {
             let control = Arc::new(RunControl::new(drop));
             let _over = stop_in_time(drain, control.clone());
