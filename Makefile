@@ -13,8 +13,8 @@ PYTHON ?= python3
 SERVICES = $(PYTHON) compose/services
 # How often `make faults` breaks everything.
 RUNS ?= 1
-# Tests at once, where it is not said: most of the long ones wait for a server or a timeout, not for a core. Twice as many as cores is 20 s quicker on two
-# of them, and leaves less to the tests that look at times.
+# Tests at once, where it is not said: most of the long ones wait for a server or a timeout, not for a core. Twice as many as cores was 17 to 37 s quicker on
+# two of them (of 209 s), and left less to the tests that look at times.
 export NEXTEST_TEST_THREADS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
 # For `make demo ARGS=--seconds=20` and the like.
 ARGS ?=
